@@ -1,0 +1,179 @@
+"""The chat vocabulary: what every platform adapter speaks with the bot.
+
+AdapterError
+├── AttachmentError       an attachment can't be had; the message is fit for the person
+└── DeliveryError         a reply could not be delivered; `retryable` says if it may be
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from tools.identity import ConversationKey, PlaceKind, PrincipalKind
+
+Addressing = Literal["mention", "dm", "followup", "command"]
+
+
+class Author(msgspec.Struct, frozen=True):
+    user_id: str
+    kind: PrincipalKind
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A file on a message. `locator` is the adapter's own way back to the bytes."""
+
+    attachment_id: str
+    name: str  # untrusted text
+    media_type: str  # as the platform claims
+    size_bytes: int
+    locator: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One thing a person said to the bot, parsed from a platform event.
+
+    `event_id` is unique within the tenant and the same however often and by whatever way the
+    platform delivers the event (Slack: channel and ts; Discord: message id).
+    """
+
+    event_id: str
+    adapter: str  # name of the adapter that can answer
+    conversation: ConversationKey
+    author: Author
+    text: str
+    sent_at: float  # the platform's clock, epoch seconds
+    message_id: str  # what a reply refers to
+    addressing: Addressing
+    attachments: tuple[Attachment, ...] = ()
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A slash command or a button's equivalent: answered at once, never planned."""
+
+    name: str  # without the slash
+    argument: str
+    adapter: str
+    conversation: ConversationKey
+    author: Author
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message of the platform can hold, and how fast messages may follow."""
+
+    part_chars: int
+    edits_per_window: int
+    window_s: float
+    max_attachment_bytes: int = 20 * 1024 * 1024
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """One visible step of a turn: a look at an image, a tool call."""
+
+    name: str
+    state: Literal["running", "done", "failed"]
+    detail: str = ""  # arguments or result, for surfaces of the operator only
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """The reply as it stands: the *whole* text so far, and what is being done."""
+
+    text: str = ""
+    activities: tuple[Activity, ...] = ()
+    status: str = ""  # one short line shown while there is no text
+
+
+class ReplyStream(Protocol):
+    """One reply in the making. The adapter paces; callers never wait for a rate limit
+    except in `open` and `deliver`."""
+
+    async def open(self, placeholder: str | None) -> str:
+        """Show the first sign of life; returns the placeholder message's id.
+
+        `placeholder` is the id from an earlier process that died: adopt it, post nothing.
+        """
+        ...
+
+    def show(self, draft: Draft) -> None:
+        """Offer a newer draft; drafts in between may be skipped. Never blocks or raises."""
+        ...
+
+    async def deliver(self, index: int, text: str, *, token: str) -> str:
+        """Put final part `index` in place; returns its message id.
+
+        Part 0 replaces the placeholder's whole text; later parts follow it in order.
+        `token` is the part's idempotency token (at most 25 characters).
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop pacing and typing; posts nothing."""
+        ...
+
+
+class Inbox(Protocol):
+    """Where adapters put what they parsed. Both pass the one gate."""
+
+    async def accept(self, message: Message) -> bool:
+        """Store the message durably, then return. False: denied or already known.
+
+        Raises `NotAccepted` when it could not be stored: do not acknowledge the event.
+        """
+        ...
+
+    async def command(self, command: Command) -> str:
+        """Run a command; returns the sentence for its author."""
+        ...
+
+
+class ChatAdapter(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    async def run(self, inbox: Inbox) -> None:
+        """Connect and feed `inbox` until cancelled; reconnects by itself.
+
+        Raises `AdapterError` for what only an operator can mend (a wrong token).
+        """
+        ...
+
+    def reply(self, message: Message) -> ReplyStream: ...
+
+    async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
+        """The attachment's bytes; raises `AttachmentError`."""
+        ...
+
+
+class AdapterError(Exception):
+    """A chat platform refused; names the platform and the remedy, never a secret."""
+
+
+class AttachmentError(AdapterError):
+    """An attachment can't be had; the message is one sentence for its sender."""
+
+
+class DeliveryError(AdapterError):
+    """A reply could not be delivered."""
+
+    def __init__(self, adapter: str, detail: str, *, retryable: bool) -> None:
+        super().__init__(f"{adapter}: {detail}")
+        self.retryable = retryable
+
+
+class NotAccepted(Exception):
+    """The event could not be stored; the platform must deliver it again."""
+
+
+def place_kind(is_dm: bool, is_private: bool, is_external: bool) -> PlaceKind:
+    """The place class from the three facts every platform tells; external wins."""
+    if is_external:
+        return "external"
+    if is_dm:
+        return "dm"
+    return "private" if is_private else "public"

@@ -1,0 +1,1 @@
+"""Where state lives: Redis, and the embedded server behind it."""

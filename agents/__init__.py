@@ -1,0 +1,1 @@
+"""The agent layer: planning, vision, routing, prompts, and the ports they need."""

@@ -1,0 +1,128 @@
+"""What the agent layer needs from the outside world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, Protocol
+
+import msgspec
+
+from tools.contract import Found, JsonSchema
+from tools.identity import ConversationKey
+
+FinishReason = Literal["stop", "length", "cancelled"]
+Placement = Literal["local", "self_hosted", "cloud"]
+Role = Literal["planner", "vision", "small", "embed"]
+
+
+class ImageData(msgspec.Struct, frozen=True):
+    """Pixels for a vision route, already decoded, shrunk and re-encoded by us."""
+
+    data: bytes
+    media_type: Literal["image/png", "image/jpeg"]
+
+
+class PromptMessage(msgspec.Struct, frozen=True):
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[ImageData, ...] = ()
+
+
+class ModelRequest(msgspec.Struct, frozen=True):
+    """One call. With `schema` the text is one JSON value of that schema.
+
+    A backend that cannot constrain its decoding sends the schema as best it can and says
+    `constrained=False`; callers validate again in every case.
+    """
+
+    messages: tuple[PromptMessage, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    schema: JsonSchema | None = None
+    first_token_timeout_s: float = 30.0
+    gap_timeout_s: float = 20.0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Delta(msgspec.Struct, frozen=True):
+    text: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Always the last item of a stream that did not raise."""
+
+    reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend with its model can do, as data."""
+
+    context_tokens: int
+    max_images: int = 0
+    image_tokens: int = 0  # upper bound of one image's cost
+    message_overhead_tokens: int = 8  # template tokens around one message
+    constrained: bool = False
+    streaming: bool = True
+    native_tools: bool = False
+    reads_text_only: bool = False  # an OCR route: it reads letters and sees nothing else
+    demonstration: bool = False  # too small for users; every session says so
+    retired_on: date | None = None
+    replacement: str | None = None
+
+
+class ModelBackend(Protocol):
+    """A model behind an engine or a service.
+
+    `stream` yields `Delta`s and ends with one `Finish`; it raises `BackendError` only.
+    Closing the generator stops the generation within 200 ms. Not re-entrant limits are the
+    backend's own business: callers may run several streams at once.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]: ...
+
+    async def count_tokens(self, text: str) -> int: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Memory(Protocol):
+    """Reads a conversation's stored memory; writing happens in the ledger's script."""
+
+    async def search(self, key: ConversationKey, query: str, limit: int) -> Sequence[Found]: ...
+
+
+class Blobs(Protocol):
+    """Bytes by content hash, kept per conversation so that nothing leaks across."""
+
+    async def put(self, key: ConversationKey, data: bytes) -> str: ...
+
+    async def get(self, key: ConversationKey, sha256: str) -> bytes | None: ...
+
+
+async def complete(backend: ModelBackend, request: ModelRequest) -> tuple[str, Finish]:
+    """Run a stream to its end; returns the whole text and the finish."""
+    text: list[str] = []
+    finish = Finish("stop")
+    async with aclosing(backend.stream(request)) as stream:
+        async for item in stream:
+            if isinstance(item, Delta):
+                text.append(item.text)
+            else:
+                finish = item
+    return "".join(text), finish

@@ -1,0 +1,1 @@
+"""Prompts: the planner's system text, and one renderer per template family."""

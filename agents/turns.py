@@ -1,0 +1,56 @@
+"""The model's vocabulary: turns and their parts, plain values stored as JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tools.contract import ToolCall, ToolResult
+from tools.labels import Label
+
+EndState = Literal["answered", "asked", "stopped", "refused", "failed"]
+TurnRole = Literal["user", "assistant", "tool"]
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    text: str
+
+
+class Image(msgspec.Struct, frozen=True, tag="image"):
+    """An image by content hash; `seen` is what a vision route said when it arrived."""
+
+    sha256: str
+    media_type: str
+    name: str = ""  # untrusted text from the uploader
+    seen: str = ""
+    seen_by: str = ""  # route name; empty when no vision route could serve
+
+
+class Called(msgspec.Struct, frozen=True, tag="called"):
+    call: ToolCall
+
+
+class Returned(msgspec.Struct, frozen=True, tag="returned"):
+    result: ToolResult
+
+
+Part = Text | Image | Called | Returned
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One entry of a conversation as the model sees it."""
+
+    role: TurnRole
+    parts: tuple[Part, ...]
+    label: Label = Label()
+    said_at: float = 0.0  # epoch seconds
+    turn_id: str = ""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Image))
