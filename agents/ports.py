@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
@@ -10,8 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tools.contract import Found, JsonSchema
-from tools.identity import ConversationKey
+from tools.contract import JsonSchema
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Placement = Literal["local", "self_hosted", "cloud"]
@@ -99,20 +98,6 @@ class ModelBackend(Protocol):
     async def count_tokens(self, text: str) -> int: ...
 
     async def aclose(self) -> None: ...
-
-
-class Memory(Protocol):
-    """Reads a conversation's stored memory; writing happens in the ledger's script."""
-
-    async def search(self, key: ConversationKey, query: str, limit: int) -> Sequence[Found]: ...
-
-
-class Blobs(Protocol):
-    """Bytes by content hash, kept per conversation so that nothing leaks across."""
-
-    async def put(self, key: ConversationKey, data: bytes) -> str: ...
-
-    async def get(self, key: ConversationKey, sha256: str) -> bytes | None: ...
 
 
 async def complete(backend: ModelBackend, request: ModelRequest) -> tuple[str, Finish]:

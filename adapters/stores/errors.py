@@ -1,0 +1,25 @@
+"""Errors of the stores.
+
+StoreError
+├── StoreRefused     this Redis can't carry the bot; names the setting and the remedy
+├── StoreUnavailable Redis did not answer, or answered that it can't write now
+└── StaleLease       another worker holds the conversation now: stop at once
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Root of the stores' errors."""
+
+
+class StoreRefused(StoreError):
+    """Redis is of the wrong kind; the message names the setting and the remedy."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis did not answer in time or refused the write; nothing was promised."""
+
+
+class StaleLease(StoreError):
+    """The fence has moved on: this worker's late write was refused."""

@@ -1,0 +1,47 @@
+"""Every Redis key of this project, built here and nowhere else."""
+
+from __future__ import annotations
+
+from tools.identity import ConversationKey, tenant_tag
+
+VERSION = "v1"
+
+
+class Keys:
+    """Key names under one prefix; ids are length-prefixed, so none can imitate another."""
+
+    def __init__(self, prefix: str) -> None:
+        self._root = f"{prefix}:{VERSION}:"
+
+    def of(self, key: ConversationKey) -> list[str]:
+        """lease, fence, line, turn, steps, outbox, memory, pins, due: the scripts' order."""
+        base = f"{self._root}{key}:"
+        names = ("lease", "fence", "line", "turn", "steps", "outbox", "memory", "pins")
+        return [*(base + name for name in names), self.due(key.tenant)]
+
+    def memory(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:memory"
+
+    def pins(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:pins"
+
+    def blob(self, key: ConversationKey, sha256: str) -> str:
+        return f"{self._root}{key}:blob:{sha256}"
+
+    def due(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:due"
+
+    def closed(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:closed"
+
+    def seen(self, tenant: str, event_id: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:seen:{len(event_id)}:{event_id}"
+
+    def threads(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:threads"
+
+    def bell(self, adapter: str) -> str:
+        return f"{self._root}bell:{adapter}"
+
+    def tenants(self, adapter: str) -> str:
+        return f"{self._root}tenants:{adapter}"

@@ -1,0 +1,211 @@
+"""The ledger: what was accepted, who works on it, and how it ended.
+
+The truth of every turn lies here and changes only by the scripts of `scripts.py`; the
+doorbell only says where to look. Records of events, steps and parts are opaque bytes to the
+ledger: the bot writes and reads them. The persist points P1–P9 are those of the design.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import IntEnum
+
+import msgspec
+
+from adapters.stores import scripts
+from adapters.stores.batching import Batcher
+from adapters.stores.keys import Keys
+from tools.identity import ConversationKey
+
+_SEEN_TTL_S = 48 * 3600  # P1: longer than any platform resends
+_GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
+_FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
+RETENTION_S = 30 * 24 * 3600
+
+
+class Acceptance(IntEnum):
+    FULL = -1
+    KNOWN = 0
+    ACCEPTED = 1
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to work on one conversation; `fence` grows with every holder."""
+
+    key: ConversationKey
+    owner: str
+    fence: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A lease and everything stored about the conversation's running turn."""
+
+    lease: Lease
+    events: tuple[bytes, ...]
+    deaths: int  # how many workers began this turn, this one included
+    notes: dict[str, bytes]  # small facts kept on the turn, such as the placeholder's id
+    ending: bytes | None  # set once the reply is ready (P7)
+    steps: tuple[bytes, ...]
+    outbox: dict[int, bytes]  # parts not yet known to be sent
+    memory: tuple[bytes, ...]  # the newest entries, oldest first
+    pins: dict[str, str]
+
+
+class Ledger:
+    """Every durable change of a turn. All methods raise `StoreUnavailable`, and those that
+    take a lease raise `StaleLease` when another worker took over."""
+
+    def __init__(
+        self, batcher: Batcher, keys: Keys, *, lease_ms: int = 30_000, window: int = 100
+    ) -> None:
+        self._batcher, self._keys = batcher, keys
+        self._lease_ms, self._window = lease_ms, window
+
+    async def accept(
+        self,
+        key: ConversationKey,
+        *,
+        event_id: str,
+        author: str,
+        record: bytes,
+        sent_at: float,
+        max_waiting: int,
+    ) -> Acceptance:
+        """P1: dedupe mark, event, place in the line and due time, before any ack."""
+        keys = self._keys.of(key)
+        answer = await self._batcher.run(
+            scripts.ACCEPT,
+            [self._keys.seen(key.tenant, event_id), keys[2], keys[8]],
+            [
+                str(key),
+                _one_line(author) + b"\n" + record,
+                sent_at,
+                _SEEN_TTL_S,
+                max_waiting,
+                _FIRST_RING_MS,
+            ],
+        )
+        return Acceptance(answer)
+
+    async def claim(self, key: ConversationKey, *, owner: str) -> Claim | None:
+        """P2: the lease and the turn to run; None when held elsewhere or nothing waits."""
+        answer = await self._batcher.run(
+            scripts.CLAIM,
+            self._keys.of(key),
+            [owner, self._lease_ms, str(key), self._window, _GRACE_MS],
+        )
+        if not answer:
+            return None
+        fence, turn, steps, outbox, memory, pins = answer
+        fields = {name.decode(): value for name, value in _pairs(turn)}
+        return Claim(
+            lease=Lease(key, owner, fence),
+            events=tuple(fields[f"event:{n + 1}"] for n in range(int(fields["events"]))),
+            deaths=int(fields["deaths"]),
+            notes={name[5:]: value for name, value in fields.items() if name[:5] == "note:"},
+            ending=fields.get("ending"),
+            steps=tuple(steps),
+            outbox={int(index): part for index, part in sorted(_pairs(outbox))},
+            memory=tuple(memory),
+            pins={name.decode(): value.decode() for name, value in _pairs(pins)},
+        )
+
+    async def renew(self, lease: Lease) -> None:
+        await self._batcher.run(
+            scripts.RENEW,
+            self._keys.of(lease.key),
+            [lease.fence, lease.owner, self._lease_ms, str(lease.key), _GRACE_MS],
+        )
+
+    async def add_steps(self, lease: Lease, records: Sequence[bytes]) -> None:
+        """P3 and P5: what was planned, and what the calls gave."""
+        await self._batcher.run(
+            scripts.APPEND_STEPS, self._keys.of(lease.key), [lease.fence, *records]
+        )
+
+    async def note(self, lease: Lease, name: str, value: str) -> None:
+        """Keep a small fact on the running turn."""
+        await self._batcher.run(
+            scripts.NOTE, self._keys.of(lease.key), [lease.fence, f"note:{name}", value]
+        )
+
+    async def ready(
+        self, lease: Lease, *, ending: bytes, parts: Sequence[bytes], memory: Sequence[bytes]
+    ) -> None:
+        """P7: end state, final parts and memory in one script; a second call does nothing."""
+        await self._batcher.run(
+            scripts.READY,
+            self._keys.of(lease.key),
+            [lease.fence, ending, RETENTION_S, len(parts), *parts, *memory],
+        )
+
+    async def sent(self, lease: Lease, part: int) -> None:
+        """P9: the part is out; recorded by removal, which works with memory full too."""
+        await self._batcher.run(scripts.SENT, self._keys.of(lease.key), [lease.fence, part])
+
+    async def close(self, lease: Lease, *, turn_id: str, state: str, reason: str) -> bool:
+        """End the turn in its one end state and free the lease; True when more waits."""
+        answer = await self._batcher.run(
+            scripts.CLOSE,
+            [*self._keys.of(lease.key), self._keys.closed(lease.key.tenant)],
+            [lease.fence, lease.owner, str(lease.key), turn_id, state, reason],
+        )
+        return bool(answer)
+
+    async def give_back(self, lease: Lease) -> None:
+        """Free the lease of a turn that goes on elsewhere; not counted as a death."""
+        await self._batcher.run(
+            scripts.GIVE_BACK,
+            self._keys.of(lease.key),
+            [lease.fence, lease.owner, str(lease.key)],
+        )
+
+    async def reset(self, key: ConversationKey) -> None:
+        """Forget what the conversation remembers; running work is not touched."""
+        await self._batcher.run(scripts.RESET, self._keys.of(key), [str(key)])
+
+    async def pin(self, key: ConversationKey, role: str, route: str | None) -> None:
+        """Choose a route for a role in this conversation; None goes back to the chain."""
+        if route is None:
+            await self._batcher.command("HDEL", self._keys.pins(key), role)
+        else:
+            await self._batcher.command("HSET", self._keys.pins(key), role, route)
+
+    async def pins(self, key: ConversationKey) -> dict[str, str]:
+        answer = await self._batcher.command("HGETALL", self._keys.pins(key))
+        return {name.decode(): value.decode() for name, value in _pairs(answer)}
+
+    async def serve_tenant(self, adapter: str, tenant: str) -> None:
+        """Remember that the adapter's sweeper must look after this tenant."""
+        await self._batcher.command("SADD", self._keys.tenants(adapter), tenant)
+
+    async def due(self, adapter: str, *, again_ms: int) -> list[str]:
+        """Conversations whose ring or worker was lost; each is given to one sweeper only."""
+        tenants = await self._batcher.command("SMEMBERS", self._keys.tenants(adapter))
+        found = await asyncio.gather(
+            *(
+                self._batcher.run(scripts.SWEEP, [self._keys.due(tenant.decode())], [again_ms, 100])
+                for tenant in tenants
+            )
+        )
+        return [conversation.decode() for answer in found for conversation in answer]
+
+    async def closed(self, tenant: str, *, limit: int = 100) -> list[dict[str, str]]:
+        """The newest end states of a tenant's turns, newest first."""
+        answer = await self._batcher.command(
+            "XREVRANGE", self._keys.closed(tenant), "+", "-", "COUNT", limit
+        )
+        return [{n.decode(): v.decode() for n, v in _pairs(fields)} for _, fields in answer]
+
+
+def _one_line(author: str) -> bytes:
+    return author.encode().replace(b"\n", b"\\n")
+
+
+def _pairs(answer: object) -> list[tuple[bytes, bytes]]:
+    """HGETALL through a script is a flat list, called directly it may be a mapping."""
+    if isinstance(answer, dict):
+        return list(answer.items())
+    flat = list(answer) if isinstance(answer, (list, tuple)) else []
+    return list(zip(flat[::2], flat[1::2], strict=True))
