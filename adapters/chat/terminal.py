@@ -1,0 +1,265 @@
+"""The terminal: one conversation with the person at the keyboard, who is the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from adapters.chat.files import megabytes, read_capped, too_large
+from adapters.chat.safe_text import visible
+from adapters.chat.terminal_screen import PlainScreen, PromptScreen, Screen, stdin_lines
+from adapters.chat.typed_commands import parse_command
+from adapters.chat.types import (
+    Activity,
+    Attachment,
+    AttachmentError,
+    Author,
+    Command,
+    Draft,
+    Inbox,
+    Limits,
+    Message,
+    NotAccepted,
+)
+from tools.identity import ConversationKey, tenant_of
+
+LineSource = Callable[[], Awaitable[str | None]]  # the next line, None at the end
+
+_OPERATOR = Author("operator", "operator")
+_HELP = """\
+Write a message and press Enter. Commands:
+  /attach FILE   send a file with your next message
+  /help          show this
+  /quit          leave
+Other commands go to the bot: /model shows and switches the model, /reset starts over."""
+
+
+class TerminalAdapter:
+    """Reads lines, prints replies as they grow.
+
+    Without a `input` the prompt is interactive on a terminal, and plain lines otherwise.
+    Plain lines are sent one at a time: the next is read when the reply to the last is whole.
+    `run` returns at the end of input or on `/quit`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: str,
+        name: str = "terminal",
+        output: Console | None = None,
+        input: LineSource | None = None,  # noqa: A002 - the word the caller would look for
+        banner: Sequence[str] = (),
+        limits: Limits | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._name, self._banner, self._now = name, tuple(banner), now
+        self._limits = limits or Limits(part_chars=1_000_000, edits_per_window=50, window_s=1.0)
+        self._conversation = ConversationKey(tenant_of("terminal", "local"), "dm", channel)
+        self._interactive = input is None and output is None and _on_a_terminal()
+        prompt = PromptScreen() if self._interactive else None
+        self._screen: Screen = prompt or PlainScreen(output or Console())
+        self._read: LineSource = input or (prompt.read_line if prompt else stdin_lines())
+        self._files: list[Attachment] = []
+        self._ends: dict[str, asyncio.Future[str]] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    async def run(self, inbox: Inbox) -> None:
+        self.show_banner()
+        async with self._screen:
+            while (line := await self._read()) is not None:
+                if line.strip() in ("/quit", "/exit"):
+                    return
+                message = await self._take(inbox, line)
+                if message is not None and not self._interactive:
+                    await self.finished(message)
+
+    def show_banner(self) -> None:
+        for line in self._banner:
+            self._screen.note(visible(line))
+
+    def reply(self, message: Message) -> TerminalReply:
+        return TerminalReply(self._screen, message, self._end_of(message))
+
+    async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
+        path = Path(attachment.locator)
+        return await asyncio.to_thread(read_capped, path, name=attachment.name, max_bytes=max_bytes)
+
+    async def ask_once(self, inbox: Inbox, text: str, image: Path | None = None) -> Message:
+        """Send one message; `finished` tells when the reply to it is whole.
+
+        Raises `AttachmentError` for a bad file and `NotAccepted` when it was refused.
+        """
+        files = (attachment_of(image, self._limits.max_attachment_bytes),) if image else ()
+        message = self._message(text, files)
+        self._end_of(message)
+        if not await inbox.accept(message):
+            self._ends.pop(message.event_id, None)
+            raise NotAccepted("the message was refused: the operator may not talk here")
+        return message
+
+    async def finished(self, message: Message) -> str:
+        """Wait until the reply was delivered and closed; returns its whole text."""
+        end = self._end_of(message)
+        try:
+            return await asyncio.shield(end)
+        finally:
+            if end.done():
+                self._ends.pop(message.event_id, None)
+
+    async def _take(self, inbox: Inbox, line: str) -> Message | None:
+        """Run a command, or send the line; returns the message if it was accepted."""
+        if not line.strip() and not self._files:
+            return None
+        command = parse_command(line)
+        if command is not None:
+            await self._command(inbox, *command)
+            return None
+        message = self._message(line.strip(), tuple(self._files))
+        self._end_of(message)
+        if await self._accepted(inbox, message):
+            self._files.clear()
+            return message
+        self._ends.pop(message.event_id, None)
+        return None
+
+    async def _accepted(self, inbox: Inbox, message: Message) -> bool:
+        try:
+            accepted = await inbox.accept(message)
+        except NotAccepted:
+            self._screen.note("Your message could not be stored. Please send it again.")
+            return False
+        if not accepted:
+            self._screen.note("Your message was refused here.")
+        return accepted
+
+    async def _command(self, inbox: Inbox, name: str, argument: str) -> None:
+        if name == "help":
+            self._screen.note(_HELP)
+        elif name == "attach":
+            self._screen.note(self._attach(argument))
+        else:
+            command = Command(name, argument, self._name, self._conversation, _OPERATOR)
+            self._screen.note(visible(await inbox.command(command)))
+
+    def _attach(self, argument: str) -> str:
+        if not argument:
+            return "Which file? Write /attach FILE."
+        path = Path(argument.strip("'\"")).expanduser()
+        try:
+            file = attachment_of(path, self._limits.max_attachment_bytes)
+        except AttachmentError as error:
+            return str(error)
+        self._files.append(file)
+        return f"{visible(file.name)} ({megabytes(file.size_bytes)}) goes with your next message."
+
+    def _message(self, text: str, files: tuple[Attachment, ...]) -> Message:
+        event_id = uuid.uuid4().hex
+        return Message(
+            event_id,
+            self._name,
+            self._conversation,
+            _OPERATOR,
+            text,
+            self._now(),
+            event_id,
+            "dm",
+            files,
+        )
+
+    def _end_of(self, message: Message) -> asyncio.Future[str]:
+        end = self._ends.get(message.event_id)
+        if end is None:
+            end = self._ends[message.event_id] = asyncio.get_running_loop().create_future()
+            if len(self._ends) > 1000:  # replies nobody waits for
+                self._ends.pop(next(iter(self._ends)))
+        return end
+
+
+class TerminalReply:
+    """Prints what is new of each draft; the delivered text adds exactly what is missing."""
+
+    def __init__(self, screen: Screen, message: Message, end: asyncio.Future[str]) -> None:
+        self._screen, self._message, self._end = screen, message, end
+        self._shown = ""  # of the current part, as printed
+        self._steps: dict[int, Activity] = {}
+        self._parts: dict[int, str] = {}
+        self._status = ""
+
+    async def open(self, placeholder: str | None) -> str:
+        self._screen.status("thinking")
+        return placeholder or f"{self._message.message_id}.reply"
+
+    def show(self, draft: Draft) -> None:
+        if self._parts:
+            return
+        for index, step in enumerate(draft.activities):
+            if self._steps.get(index) != step:
+                self._steps[index] = step
+                self._step(step)
+        if draft.status and not draft.text:
+            self._screen.status(visible(draft.status))
+        self._grow(visible(draft.text))
+
+    async def deliver(self, index: int, text: str, *, token: str) -> str:
+        if index not in self._parts:
+            self._parts[index] = text
+            self._grow(visible(text), final=True)
+            self._screen.end_line()
+            self._shown = ""
+        return f"{self._message.message_id}.reply.{index}"
+
+    async def aclose(self) -> None:
+        self._screen.status("")
+        self._screen.end_line()
+        if self._parts and not self._end.done():
+            self._end.set_result("".join(text for _, text in sorted(self._parts.items())))
+
+    def _grow(self, text: str, *, final: bool = False) -> None:
+        if not text and not final:
+            return
+        if not text.startswith(self._shown):
+            self._screen.end_line()
+            self._screen.note("↻ the answer starts anew:")
+            self._shown = ""
+        self._screen.write(text[len(self._shown) :])
+        self._shown = text
+
+    def _step(self, step: Activity) -> None:
+        sign = {"running": "·", "done": "·", "failed": "✗"}[step.state]
+        if step.state == "running":
+            self._screen.status(visible(f"{step.name} {step.detail}".strip()))
+            return
+        if self._shown:
+            self._screen.end_line()
+        self._screen.note(visible(f"{sign} {step.name} {step.detail}".rstrip()))
+
+
+def attachment_of(path: Path, max_bytes: int) -> Attachment:
+    """A file on this disk as an attachment; raises `AttachmentError` with the reason."""
+    name = visible(path.name)
+    if not path.is_file():
+        raise AttachmentError(f"There is no file “{visible(str(path))}”. Check the path.")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise AttachmentError(too_large(name, size, max_bytes))
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return Attachment(uuid.uuid4().hex, path.name, media_type, size, str(path.resolve()))
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
