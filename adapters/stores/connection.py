@@ -30,7 +30,7 @@ def connect(url: str, *, max_connections: int = 32, timeout_s: float = 5.0) -> R
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
-    return redis_asyncio.Redis(connection_pool=pool)
+    return redis_asyncio.Redis.from_pool(pool)
 
 
 async def server_version(redis: Redis) -> tuple[int, int]:

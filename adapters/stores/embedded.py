@@ -23,12 +23,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
+import redis
 import structlog
-from redis import asyncio as redis_asyncio
+from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
+from adapters.stores.connection import connect
 from adapters.stores.errors import StoreRefused
 
 log = structlog.get_logger(__name__)
@@ -117,7 +120,7 @@ def _launch(folder: Path, socket: Path, server: Path) -> None:
 
 
 async def _wait_ready(socket: Path, folder: Path) -> None:
-    client = redis_asyncio.Redis(unix_socket_path=str(socket), socket_timeout=2.0)
+    client = connect(f"unix://{socket}", timeout_s=2.0)
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):
             while True:
@@ -144,19 +147,19 @@ async def _leave(folder: Path, socket: Path, users: IO[str]) -> None:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        client = redis_asyncio.Redis(unix_socket_path=str(socket), socket_timeout=10.0)
+        pid_file = folder / "redis.pid"  # the server removes it when it leaves
+        pid = int(pid_file.read_text() or 0) if pid_file.exists() else 0
+        client = connect(f"unix://{socket}", timeout_s=10.0)
         try:
             await client.shutdown(nosave=True)
         except (RedisConnectionError, RedisTimeoutError) as error:
             log.warning("redis.embedded_stop_failed", error=type(error).__name__)
         finally:
             await client.aclose()
-        await asyncio.to_thread(_wait_gone, folder)
+        await asyncio.to_thread(_wait_gone, pid)
 
 
-def _wait_gone(folder: Path) -> None:
-    pid_file = folder / "redis.pid"
-    pid = int(pid_file.read_text() or 0) if pid_file.exists() else 0
+def _wait_gone(pid: int) -> None:
     deadline = time.monotonic() + 10.0
     while pid and _alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -175,11 +178,10 @@ def _alive(pid: int) -> bool:
 
 
 def _answers(socket: Path) -> bool:
-    import redis
-
     if not socket.exists():
         return False
-    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=2.0)
+    once = Retry(NoBackoff(), 0)
+    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=2.0, retry=once)
     try:
         client.ping()
     except BusyLoadingError:

@@ -67,19 +67,22 @@ class Ledger:
         key: ConversationKey,
         *,
         event_id: str,
-        author: str,
+        group: str,
         record: bytes,
         sent_at: float,
         max_waiting: int,
     ) -> Acceptance:
-        """P1: dedupe mark, event, place in the line and due time, before any ack."""
+        """P1: dedupe mark, event, place in the line and due time, before any ack.
+
+        Neighbours in the line that share a `group` are taken together, as one turn.
+        """
         keys = self._keys.of(key)
         answer = await self._batcher.run(
             scripts.ACCEPT,
             [self._keys.seen(key.tenant, event_id), keys[2], keys[8]],
             [
                 str(key),
-                _one_line(author) + b"\n" + record,
+                _one_line(group) + b"\n" + record,
                 sent_at,
                 _SEEN_TTL_S,
                 max_waiting,
@@ -199,8 +202,8 @@ class Ledger:
         return [{n.decode(): v.decode() for n, v in _pairs(fields)} for _, fields in answer]
 
 
-def _one_line(author: str) -> bytes:
-    return author.encode().replace(b"\n", b"\\n")
+def _one_line(group: str) -> bytes:
+    return group.encode().replace(b"\n", b"\\n")
 
 
 def _pairs(answer: object) -> list[tuple[bytes, bytes]]:

@@ -36,7 +36,7 @@ return 1
 # KEYS lease, fence, line, turn, steps, outbox, memory, pins, due
 # ARGV owner, lease_ms, conversation, window, grace_ms
 # Returns false when held, 0 when idle, else {fence, turn, steps, outbox, memory, pins}.
-# A fresh turn takes the oldest waiting event and those after it by the same author.
+# A fresh turn takes the oldest waiting event and those of its group right behind it.
 CLAIM = Script(
     _NOW
     + """
@@ -48,12 +48,12 @@ if redis.call('EXISTS', KEYS[4]) == 0 then
     redis.call('ZREM', KEYS[9], ARGV[3])
     return 0
   end
-  local author = string.match(waiting[1], '^[^\\n]*')
+  local group = string.match(waiting[1], '^[^\\n]*')
   local taken = 0
   for _, member in ipairs(waiting) do
-    if string.match(member, '^[^\\n]*') ~= author then break end
+    if string.match(member, '^[^\\n]*') ~= group then break end
     taken = taken + 1
-    redis.call('HSET', KEYS[4], 'event:' .. taken, string.sub(member, #author + 2))
+    redis.call('HSET', KEYS[4], 'event:' .. taken, string.sub(member, #group + 2))
   end
   redis.call('HSET', KEYS[4], 'events', taken)
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, taken - 1)
@@ -141,7 +141,7 @@ GIVE_BACK = Script(
     _NOW
     + _FENCED
     + """
-redis.call('HINCRBY', KEYS[4], 'deaths', -1)
+if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('HINCRBY', KEYS[4], 'deaths', -1) end
 if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
 redis.call('ZADD', KEYS[9], now_ms(), ARGV[3])
 return 1

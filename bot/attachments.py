@@ -1,0 +1,106 @@
+"""Attachments of a turn: fetched, decoded in the sandbox, read by vision, kept by hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
+from adapters.images import ImageRefused, prepare_image
+from adapters.stores.blobs import Blob, RedisBlobs
+from agents.errors import NoRouteError
+from agents.ports import ImageData
+from agents.turns import Image
+from agents.vision import Eyes
+from tools.contract import Seen, ToolError
+from tools.identity import ConversationKey
+from tools.labels import Integrity, Label
+
+log = structlog.get_logger(__name__)
+
+
+class ReadAttachments(msgspec.Struct, frozen=True):
+    """What could be read, and one sentence for each file that could not."""
+
+    images: tuple[Image, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+
+class AttachmentReader:
+    """Turns platform attachments into described images."""
+
+    def __init__(self, blobs: RedisBlobs, eyes: Eyes, *, max_bytes: int, max_count: int) -> None:
+        self._blobs, self._eyes = blobs, eyes
+        self._max_bytes, self._max_count = max_bytes, max_count
+
+    async def read(
+        self,
+        adapter: ChatAdapter,
+        key: ConversationKey,
+        attachments: Sequence[Attachment],
+        *,
+        label: Label,
+        pin: str | None,
+        show: Callable[[Activity], None],
+    ) -> ReadAttachments:
+        """One after another: a local vision model reads one picture at a time anyway."""
+        images: list[Image] = []
+        refusals: list[str] = []
+        for attachment in attachments[: self._max_count]:
+            show(Activity("reading the attachment", "running"))
+            try:
+                images.append(await self._read_one(adapter, key, attachment, label, pin))
+            except (AttachmentError, ImageRefused) as error:
+                refusals.append(str(error))
+                show(Activity("reading the attachment", "failed"))
+            else:
+                show(Activity("reading the attachment", "done"))
+        if len(attachments) > self._max_count:
+            refusals.append(f"I read the first {self._max_count} attachments only.")
+        return ReadAttachments(tuple(images), tuple(refusals))
+
+    async def _read_one(
+        self,
+        adapter: ChatAdapter,
+        key: ConversationKey,
+        attachment: Attachment,
+        label: Label,
+        pin: str | None,
+    ) -> Image:
+        limit = min(self._max_bytes, adapter.limits.max_attachment_bytes)
+        if attachment.size_bytes > limit:
+            raise AttachmentError(
+                f"The attachment is {attachment.size_bytes / 1e6:.0f} MB; "
+                f"I read up to {limit / 1e6:.0f} MB."
+            )
+        raw = await adapter.fetch(attachment, max_bytes=limit)
+        prepared = await prepare_image(raw)
+        untrusted = label.lowered_to(Integrity.UNTRUSTED)
+        sha256 = await self._blobs.put(key, Blob(prepared.data, prepared.media_type, untrusted))
+        picture = ImageData(prepared.data, prepared.media_type)
+        image = Image(sha256, prepared.media_type, attachment.name[:200])
+        try:
+            seen = await self._eyes.describe(picture, question=None, pin=pin)
+        except NoRouteError as error:
+            log.warning("vision.no_route", tried=[route for route, _ in error.tried])
+            return image
+        return msgspec.structs.replace(image, seen=seen.text, seen_by=seen.route)
+
+    async def look(
+        self, key: ConversationKey, images: Sequence[Image], number: int, question: str
+    ) -> Seen:
+        """Ask vision again about image `number` (1 is the first); raises `ToolError`."""
+        if not 1 <= number <= len(images):
+            raise ToolError(f"there is no image {number}; there are {len(images)}")
+        blob = await self._blobs.get(key, images[number - 1].sha256)
+        if blob is None:
+            raise ToolError(f"image {number} is no longer kept; ask for it to be sent again")
+        media_type = "image/png" if blob.media_type == "image/png" else "image/jpeg"
+        try:
+            return await self._eyes.describe(
+                ImageData(blob.data, media_type), question=question, pin=None
+            )
+        except NoRouteError as error:
+            raise ToolError("no vision route can serve just now") from error

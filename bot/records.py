@@ -1,0 +1,68 @@
+"""What the bot writes into the ledger: JSON with a format number, read back with care."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from adapters.chat.types import Message
+from agents.events import CallsReturned, StepPlanned
+from agents.turns import EndState
+from tools.identity import Place, Principal
+from tools.labels import Label
+
+PART_TOKEN_CHARS = 25  # Discord's nonce holds no more
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An admitted message, with who said it and where as they were at admission."""
+
+    message: Message
+    principal: Principal
+    place: Place
+    label: Label
+    accepted_at: float  # our clock, epoch seconds
+    format: Literal[1] = 1
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How the turn ended; written once, together with its parts."""
+
+    state: EndState
+    reason: str = ""
+    format: Literal[1] = 1
+
+
+Step = StepPlanned | CallsReturned
+
+_encoder = msgspec.json.Encoder()
+_events = msgspec.json.Decoder(Event)
+_endings = msgspec.json.Decoder(Ending)
+_steps = msgspec.json.Decoder(Step)
+
+encode = _encoder.encode
+
+
+def decode_event(record: bytes) -> Event:
+    return _events.decode(record)
+
+
+def decode_ending(record: bytes) -> Ending:
+    return _endings.decode(record)
+
+
+def decode_step(record: bytes) -> Step:
+    return _steps.decode(record)
+
+
+def turn_id_of(tenant: str, event_id: str) -> str:
+    """The turn's id: a hash of its first event, so every process gives it the same one."""
+    return hashlib.blake2b(f"{len(tenant)}:{tenant}{event_id}".encode(), digest_size=6).hexdigest()
+
+
+def part_token(turn_id: str, index: int) -> str:
+    """The part's idempotency token."""
+    digest = hashlib.blake2b(f"{turn_id}:{index}".encode(), digest_size=12).hexdigest()
+    return digest[:PART_TOKEN_CHARS]

@@ -1,0 +1,75 @@
+"""The reply as the person sees it grow: one draft, offered whole each time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from adapters.chat.splitting import split_markdown
+from adapters.chat.types import Activity, Draft, ReplyStream
+from agents.events import CallsReturned, StepPlanned
+
+_DETAIL_CHARS = 300
+_CUT_MARK = "\n\n_(cut here: the answer was longer than I may post)_"
+
+
+class GrowingReply:
+    """Collects text and activities, and offers each new draft to the platform."""
+
+    def __init__(self, stream: ReplyStream) -> None:
+        self._stream = stream
+        self._text: list[str] = []
+        self._activities: list[Activity] = []
+        self.has_text = False
+
+    def add_text(self, delta: str) -> None:
+        self._text.append(delta)
+        self.has_text = True
+        self._show()
+
+    def activity(self, activity: Activity) -> None:
+        """A new activity, or the end of the newest one that has its name and still runs."""
+        for index in range(len(self._activities) - 1, -1, -1):
+            known = self._activities[index]
+            if known.name == activity.name and known.state == "running":
+                self._activities[index] = activity
+                break
+        else:
+            self._activities.append(activity)
+        self._show()
+
+    def planned(self, event: StepPlanned) -> None:
+        for call in event.calls:
+            arguments = json.dumps(call.arguments, ensure_ascii=False)
+            self._activities.append(Activity(call.name, "running", arguments[:_DETAIL_CHARS]))
+        self._show()
+
+    def returned(self, event: CallsReturned) -> None:
+        for result in event.results:
+            state = "failed" if result.is_error else "done"
+            self._finish(result.name, Activity(result.name, state, result.text[:_DETAIL_CHARS]))
+        self._show()
+
+    def _finish(self, name: str, ended: Activity) -> None:
+        for index, known in enumerate(self._activities):
+            if known.name == name and known.state == "running":
+                detail = f"{known.detail} → {ended.detail}" if known.detail else ended.detail
+                self._activities[index] = Activity(name, ended.state, detail)
+                return
+
+    def _show(self) -> None:
+        status = "" if self.has_text or self._activities else "Thinking…"
+        self._stream.show(Draft("".join(self._text), tuple(self._activities), status))
+
+
+def final_parts(
+    text: str, notes: Sequence[str], *, part_chars: int, max_parts: int
+) -> tuple[str, ...]:
+    """The whole reply with its footer, split for the platform; the cap cuts with a mark."""
+    footer = "".join(f"\n\n_{note}_" for note in notes)
+    parts = split_markdown(text + footer, part_chars)
+    if len(parts) > max_parts:
+        room = part_chars - len(_CUT_MARK) - len(footer)
+        last = split_markdown(parts[max_parts - 1], max(room, part_chars // 2))[0]
+        parts = [*parts[: max_parts - 1], last + _CUT_MARK + footer]
+    return tuple(parts) or ("",)

@@ -1,0 +1,94 @@
+"""The embedded server and the checks on a given one, with real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from adapters.stores.connection import Redis, check_server, connect
+from adapters.stores.embedded import embedded_server, find_server
+from adapters.stores.errors import StoreRefused
+
+
+def pid_of(data_dir: Path) -> int:
+    return int((data_dir / "redis" / "redis.pid").read_text())
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_it_stops_with_its_last_user_and_keeps_what_was_written(
+    server: Path, tmp_path: Path
+) -> None:
+    async with embedded_server(tmp_path, server=server) as url:
+        async with embedded_server(tmp_path, server=server) as same:
+            assert same == url
+        client = connect(url)
+        await client.set("kept", "yes")
+        await client.aclose()
+        pid = pid_of(tmp_path)
+    assert not runs(pid)
+
+    async with embedded_server(tmp_path, server=server) as url:
+        client = connect(url)
+        assert await client.get("kept") == b"yes"
+        await client.aclose()
+
+
+async def test_what_was_written_a_second_before_kill_9_is_still_there(
+    server: Path, tmp_path: Path
+) -> None:
+    async with embedded_server(tmp_path, server=server) as url:
+        client = connect(url)
+        await client.set("kept", "yes")
+        await client.aclose()
+        await asyncio.sleep(0.1)
+        os.kill(pid_of(tmp_path), signal.SIGKILL)
+        await asyncio.to_thread(os.waitpid, pid_of(tmp_path), 0)
+        async with embedded_server(tmp_path, server=server) as again:
+            client = connect(again)
+            assert await client.get("kept") == b"yes"
+            await client.aclose()
+
+
+async def test_a_data_directory_with_a_very_long_path_works(server: Path, tmp_path: Path) -> None:
+    async with embedded_server(tmp_path / ("d" * 120), server=server) as url:
+        client = connect(url)
+        assert await client.ping()
+        await client.aclose()
+
+
+async def test_the_embedded_server_passes_its_own_checks(redis: Redis) -> None:
+    assert await check_server(redis, embedded=True, allow_volatile=False) >= (6, 2)
+
+
+async def test_an_eviction_policy_is_refused_by_name(redis: Redis) -> None:
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+
+    with pytest.raises(StoreRefused, match="maxmemory-policy"):
+        await check_server(redis, embedded=True, allow_volatile=False)
+    assert await check_server(redis, embedded=True, allow_volatile=True)
+
+
+async def test_persistence_off_is_refused_by_name(redis: Redis) -> None:
+    await redis.config_set("appendonly", "no")
+
+    with pytest.raises(StoreRefused, match="appendonly"):
+        await check_server(redis, embedded=True, allow_volatile=False)
+
+
+async def test_a_given_server_older_than_7_is_refused(tmp_path: Path) -> None:
+    async with embedded_server(tmp_path, server=find_server(system=False)) as url:
+        client = connect(url)
+        with pytest.raises(StoreRefused, match=r"7\.0 or newer"):
+            await check_server(client, embedded=False, allow_volatile=True)
+        await client.aclose()
