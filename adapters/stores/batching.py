@@ -36,6 +36,14 @@ class Script:
         return flags + self.body
 
 
+def pairs(answer: object) -> list[tuple[bytes, bytes]]:
+    """HGETALL's fields: a flat list through a script or RESP2, a mapping in RESP3."""
+    if isinstance(answer, dict):
+        return list(answer.items())
+    flat = list(answer) if isinstance(answer, (list, tuple)) else []
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 class Batcher:
     """Sends commands and scripts; a cancelled caller never disturbs another's reply (B6)."""
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 import msgspec
 
 from adapters.stores import scripts
-from adapters.stores.batching import Batcher
+from adapters.stores.batching import Batcher, pairs
 from adapters.stores.keys import Keys
 from tools.identity import ConversationKey
 
@@ -101,7 +101,7 @@ class Ledger:
         if not answer:
             return None
         fence, turn, steps, outbox, memory, pins = answer
-        fields = {name.decode(): value for name, value in _pairs(turn)}
+        fields = {name.decode(): value for name, value in pairs(turn)}
         return Claim(
             lease=Lease(key, owner, fence),
             events=tuple(fields[f"event:{n + 1}"] for n in range(int(fields["events"]))),
@@ -109,9 +109,9 @@ class Ledger:
             notes={name[5:]: value for name, value in fields.items() if name[:5] == "note:"},
             ending=fields.get("ending"),
             steps=tuple(steps),
-            outbox={int(index): part for index, part in sorted(_pairs(outbox))},
+            outbox={int(index): part for index, part in sorted(pairs(outbox))},
             memory=tuple(memory),
-            pins={name.decode(): value.decode() for name, value in _pairs(pins)},
+            pins={name.decode(): value.decode() for name, value in pairs(pins)},
         )
 
     async def renew(self, lease: Lease) -> None:
@@ -177,7 +177,7 @@ class Ledger:
 
     async def pins(self, key: ConversationKey) -> dict[str, str]:
         answer = await self._batcher.command("HGETALL", self._keys.pins(key))
-        return {name.decode(): value.decode() for name, value in _pairs(answer)}
+        return {name.decode(): value.decode() for name, value in pairs(answer)}
 
     async def serve_tenant(self, adapter: str, tenant: str) -> None:
         """Remember that the adapter's sweeper must look after this tenant."""
@@ -199,16 +199,8 @@ class Ledger:
         answer = await self._batcher.command(
             "XREVRANGE", self._keys.closed(tenant), "+", "-", "COUNT", limit
         )
-        return [{n.decode(): v.decode() for n, v in _pairs(fields)} for _, fields in answer]
+        return [{n.decode(): v.decode() for n, v in pairs(fields)} for _, fields in answer]
 
 
 def _one_line(group: str) -> bytes:
     return group.encode().replace(b"\n", b"\\n")
-
-
-def _pairs(answer: object) -> list[tuple[bytes, bytes]]:
-    """HGETALL through a script is a flat list, called directly it may be a mapping."""
-    if isinstance(answer, dict):
-        return list(answer.items())
-    flat = list(answer) if isinstance(answer, (list, tuple)) else []
-    return list(zip(flat[::2], flat[1::2], strict=True))
