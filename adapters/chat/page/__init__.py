@@ -1,0 +1,1 @@
+"""The local page: its files, its routes, and what guards them."""
