@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.chat.splitting import MIN_LIMIT, clip, split_markdown, split_pieces
+
+LIMITS = st.integers(MIN_LIMIT, 700)
+ODD = ["`" * 20, "é" * 40, "\r\n", "word ", "🇩🇪🇫🇷", "\t```", "e\u0301" * 30, "```" + "i" * 61]
+MARKERS = ["```", "~~~~", "```py\n", "\n```\n", "> ```\n", "\n", "\n\n", " ", ". ", "x" * 90]
+WILD = st.lists(st.sampled_from(MARKERS + ODD), max_size=60).map("".join)
+PROSE = st.text(st.sampled_from("abc éß. \n"), min_size=1, max_size=400)
+CODE = st.builds(
+    lambda indent, info, lines: f"{indent}```{info}\n" + "".join(lines) + f"{indent}```\n",
+    st.sampled_from(["", "  ", "> "]),
+    st.sampled_from(["", "python", "c++ title=x", "l" * 50]),
+    st.lists(st.text("ab(){} =", max_size=120).map(lambda line: line + "\n"), max_size=12),
+)
+DOCUMENT = st.lists(st.one_of(PROSE.map(lambda text: text + "\n"), CODE), max_size=8).map("".join)
+
+
+def fence_markers(text: str) -> int:
+    return sum(line.lstrip(" >").startswith("```") for line in text.split("\n"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(WILD, DOCUMENT, st.text(max_size=900)), LIMITS)
+def test_the_bodies_joined_are_the_text_and_no_part_is_over_the_limit(
+    text: str, limit: int
+) -> None:
+    pieces = split_pieces(text, limit)
+
+    assert "".join(piece.body for piece in pieces) == text
+    assert all(len(str(piece)) <= limit for piece in pieces)
+    assert split_markdown(text, limit) == [str(each) for each in pieces if each.body.strip()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(DOCUMENT, LIMITS)
+def test_every_part_of_a_well_formed_text_is_well_formed(text: str, limit: int) -> None:
+    for part in split_markdown(text, limit):
+        assert fence_markers(part) % 2 == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(WILD, st.integers(0, 700))
+def test_a_preview_keeps_to_its_limit_and_starts_like_the_text(text: str, limit: int) -> None:
+    shown = clip(text, limit)
+
+    assert len(shown) <= limit or shown == text
+    if len(text) > limit > 0:
+        assert text.startswith(shown.partition("…")[0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(DOCUMENT, LIMITS)
+def test_a_preview_of_a_well_formed_text_closes_its_fence(text: str, limit: int) -> None:
+    if len(text) > limit:
+        assert fence_markers(clip(text, limit)) % 2 == 0
+
+
+def test_a_code_block_is_closed_at_a_cut_and_reopened_with_its_language() -> None:
+    line = "print('one line of code')\n"
+    first, second = split_markdown(f"Look:\n```python\n{line * 12}```\nDone.", 256)
+
+    assert first.endswith(line + "```")
+    assert second.startswith("```python\n" + line)
+    assert second.endswith("```\nDone.")
+
+
+def test_a_long_info_string_is_not_repeated() -> None:
+    _, second = split_markdown("```" + "x" * 50 + "\n" + "code\n" * 60 + "```", 256)
+
+    assert second.startswith("```\ncode\n")
+
+
+@pytest.mark.parametrize("separator", ["\n\n", "\n", ". ", " "])
+def test_a_cut_prefers_the_larger_pause(separator: str) -> None:
+    lesser = {"\n\n": "\n", "\n": ". ", ". ": " ", " ": "-"}[separator]
+    text = "w" * 150 + separator + "w" * 50 + lesser + "w" * 100
+
+    assert split_markdown(text, 256)[0] == "w" * 150 + separator
+
+
+def test_a_block_that_begins_at_the_end_of_a_part_moves_to_the_next_one() -> None:
+    first, second = split_markdown("w" * 240 + "\n```python\ncode\n```", 256)
+
+    assert first == "w" * 240 + "\n"
+    assert second == "```python\ncode\n```"
+
+
+@pytest.mark.parametrize("whole", ["👩‍👩‍👧", "🇩🇪", "e\u0301", "👍🏽", "\ud83d\ude00", "\r\n"])
+def test_a_hard_cut_never_tears_a_character(whole: str) -> None:
+    for shift in range(len(whole)):
+        parts = split_markdown("x" * (256 - shift) + whole + "y" * 50, 256)
+        assert sum(part.count(whole) for part in parts) == 1
+
+
+def test_a_blank_text_has_no_part() -> None:
+    assert split_markdown("", 2000) == split_markdown("\n \n" * 900, 2000) == []
+
+
+def test_a_limit_too_small_for_the_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="256"):
+        split_markdown("text", 10)
+
+
+@pytest.mark.parametrize("unit", ["word ", "x", "```\n", "`", "\n", "> ", "👩‍👩‍👧", "\t", "🇩🇪"])
+def test_100_kb_take_milliseconds(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    began = time.process_time()
+
+    split_markdown(text, 2000)
+    clip(text, 2000)
+
+    assert time.process_time() - began < 0.25  # about 10 ms; the rest is a slow machine
