@@ -1,0 +1,308 @@
+"""The sections of the settings: every field with its default, its limits and its reasons."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from agents.ports import Placement, Role
+
+BackendName = Literal["openai_api", "openvino", "ocr", "embedded", "scripted"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+EVERYONE = "*"
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+
+
+class Secret(SecretStr):
+    """A value that prints as `***`; read it with `get_secret_value()`."""
+
+    def _display(self) -> str:
+        return "***"
+
+
+def fault(field: str, why: str) -> PydanticCustomError:
+    """A refusal that names a field below the place where a validator runs."""
+    return PydanticCustomError("fault", "{why}", {"field": field, "why": why})
+
+
+def shown_url(url: str) -> str:
+    """The URL without user, password and query, fit for a screen or a log line."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def is_loopback(host: str) -> bool:
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _listed(value: object) -> object:
+    """Lists as TOML gives them, or `a,b` or `["a"]` as an environment variable has them."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                value = json.loads(text)
+            except ValueError:
+                return ()
+        else:
+            value = [part for part in re.split(r"[,\s]+", text) if part]
+    if isinstance(value, list | tuple):
+        return [str(item) if type(item) is int else item for item in value]
+    return value
+
+
+def _ids(shape: str, example: str) -> Any:
+    pattern = re.compile(shape)
+
+    def check(ids: tuple[str, ...]) -> tuple[str, ...]:
+        if any(item != EVERYONE and not pattern.fullmatch(item) for item in ids):
+            raise ValueError(f'ids only, such as {example}, or "*" for everyone; never names')
+        return ids
+
+    return AfterValidator(check)
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value.strip())
+        usable = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname)
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+        parts = urlsplit("")
+    if not usable:
+        raise ValueError("must be a URL with http:// or https:// and a host")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password; a key belongs in its own field")
+    return value.strip().rstrip("/")
+
+
+def _home(path: Path) -> Path:
+    return path.expanduser()
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+SlackWorkspaces = Annotated[Names, _ids(r"[TE][A-Z0-9]+", "T0123ABCD")]
+SlackChannels = Annotated[Names, _ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
+SlackUsers = Annotated[Names, _ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
+Snowflakes = Annotated[Names, _ids(r"[0-9]{1,20}", "123456789012345678")]
+Url = Annotated[str, AfterValidator(_http_url)]
+UserPath = Annotated[Path, AfterValidator(_home)]
+RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
+Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+
+class RedisSection(Section):
+    url: Secret | None = None  # unset: the embedded server under data_dir
+    prefix: str = Field(default="fl", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    allow_volatile: bool = False
+    max_connections: int = Field(default=64, ge=2, le=4096)
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> RedisSection:
+        text = self.url.get_secret_value() if self.url else "unix://"
+        if not text.startswith(("redis://", "rediss://", "unix://")):
+            raise fault("url", "must start with redis://, rediss:// or unix://")
+        return self
+
+    @property
+    def where(self) -> str:
+        """The address without its password."""
+        return shown_url(self.url.get_secret_value()) if self.url else "embedded"
+
+
+class SlackAllow(Section):
+    workspaces: SlackWorkspaces = ()
+    channels: SlackChannels = ()
+    users: SlackUsers = ()
+    guests: bool = False
+    external: bool = False
+
+
+class SlackSection(Section):
+    bot_token: Secret | None = None
+    app_token: Secret | None = None
+    api_url: Url = "https://slack.com/api"
+    allow: SlackAllow = SlackAllow()
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> SlackSection:
+        for field, start in (("bot_token", "xoxb-"), ("app_token", "xapp-")):
+            token: Secret | None = getattr(self, field)
+            if token and not token.get_secret_value().startswith(start):
+                raise fault(field, f"must be a token that starts with {start}")
+            if token is None and (self.bot_token or self.app_token):
+                raise fault(field, "is needed too: Socket Mode takes both Slack tokens")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        return self.bot_token is not None
+
+
+class DiscordAllow(Section):
+    """Direct messages are governed by `users` alone."""
+
+    guilds: Snowflakes = ()
+    channels: Snowflakes = ()
+    users: Snowflakes = ()
+
+
+class DiscordSection(Section):
+    token: Secret | None = None
+    api_url: Url = "https://discord.com/api/v10"
+    gateway_url: Url | None = None  # unset: the API tells
+    allow: DiscordAllow = DiscordAllow()
+
+    @property
+    def enabled(self) -> bool:
+        return self.token is not None
+
+
+def _placement(values: dict[str, Any]) -> Placement:
+    host = urlsplit(values.get("base_url") or "").hostname
+    if values.get("backend") != "openai_api" or not host or is_loopback(host):
+        return "local"
+    try:
+        return "self_hosted" if ipaddress.ip_address(host).is_private else "cloud"
+    except ValueError:
+        inner = "." not in host or host.endswith((".local", ".internal", ".lan"))
+        return "self_hosted" if inner else "cloud"
+
+
+class RouteSection(Section):
+    """One way to a model. `placement` unset follows from the backend and the host."""
+
+    backend: BackendName
+    model: str = Field(default="", max_length=200)
+    base_url: Url | None = None
+    api_key: Secret | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,80}$")
+    placement: Placement = Field(default_factory=_placement)
+    context_tokens: int | None = Field(default=None, ge=512, le=2_000_000)
+    max_images: int | None = Field(default=None, ge=0, le=64)
+    path: UserPath | None = None
+    template: str | None = Field(default=None, pattern=r"^[a-z0-9._-]{1,40}$")
+    max_concurrent: int | None = Field(default=None, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RouteSection:
+        if self.backend == "openai_api":
+            if self.base_url is None:
+                raise fault("base_url", "is needed by backend openai_api")
+            if not self.model:
+                raise fault("model", "is needed by backend openai_api")
+        if self.backend == "openvino" and not (self.path or self.model):
+            raise fault("path", "backend openvino needs the model's folder here, or a model name")
+        if self.api_key and self.api_key_env:
+            raise fault("api_key_env", "give api_key or api_key_env, not both")
+        return self
+
+
+class ModelsSection(Section):
+    routes: dict[RouteName, RouteSection] = Field(default_factory=dict, max_length=64)
+
+
+class RolesSection(Section):
+    """Which routes serve a role, in order of preference."""
+
+    planner: Names = ("embedded",)
+    vision: Names = ("ocr",)
+    small: Names = ()
+    embed: Names = ()
+
+    def chain(self, role: Role) -> tuple[str, ...]:
+        names: tuple[str, ...] = getattr(self, role)
+        return names
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[str, ...]]]:  # type: ignore[override]
+        return ((role, getattr(self, role)) for role in type(self).model_fields)
+
+
+class PlannerSection(Section):
+    max_steps: int = Field(default=8, ge=1, le=64)
+    turn_timeout_s: float = Field(default=180, ge=1, le=3600, allow_inf_nan=False)
+    max_answer_tokens: int = Field(default=1024, ge=16, le=32_768)
+    first_token_timeout_s: float = Field(default=30, gt=0, le=600, allow_inf_nan=False)
+    gap_timeout_s: float = Field(default=20, gt=0, le=600, allow_inf_nan=False)
+    persona: str = Field(default="", max_length=4000)
+
+
+class ToolsSection(Section):
+    file: UserPath | None = None
+    disabled: Names = ()
+
+    @model_validator(mode="after")
+    def _readable(self) -> ToolsSection:
+        if self.file is not None and not self.file.is_file():
+            raise fault("file", "no such file; give the path of your own tools' Python file")
+        return self
+
+
+class LimitsSection(Section):
+    max_message_chars: int = Field(default=100_000, ge=100, le=1_000_000)
+    max_attachment_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=100 * 1024 * 1024)
+    max_attachments: int = Field(default=8, ge=0, le=64)
+    max_waiting: int = Field(default=20, ge=1, le=1000)
+    max_parts: int = Field(default=10, ge=1, le=100)
+
+
+class TurnsSection(Section):
+    lease_s: float = Field(default=30, ge=1, le=600, allow_inf_nan=False)
+    renew_s: float = Field(default=10, ge=0.1, le=300, allow_inf_nan=False)
+    workers: int = Field(default=64, ge=1, le=4096)
+    max_deaths: int = Field(default=3, ge=1, le=20)
+    sweep_s: float = Field(default=5, ge=0.1, le=300, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> TurnsSection:
+        if self.renew_s > self.lease_s / 2:
+            raise fault("renew_s", "must be at most half of turns.lease_s")
+        return self
+
+
+class WebSection(Section):
+    """The page and /healthz, /readyz, /metrics share one server; `enabled` is the page."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=8321, ge=0, le=65535)  # 0: any free port
+
+    @model_validator(mode="after")
+    def _loopback_only(self) -> WebSection:
+        if not is_loopback(self.host):
+            raise fault(
+                "host",
+                "must be a loopback address (127.0.0.1, ::1 or localhost): the page has no "
+                "login yet; reach it from elsewhere through an SSH tunnel",
+            )
+        return self
