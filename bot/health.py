@@ -1,0 +1,118 @@
+"""Health and figures: /healthz (alive), /readyz (can serve), /metrics (Prometheus)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from agents.ports import Usage
+from tools.contract import ToolResult
+
+_NAMESPACE = "firstline"
+_TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_CHECK_TIMEOUT_S = 2.0
+_TURN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 90, 180)
+_SIGN_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+
+Check = Callable[[], Awaitable[str | None]]
+"""Gives None when all is well, else one sentence with the fault."""
+
+
+class Metrics:
+    """The bot's figures, in a registry of their own. Labels are never user text or ids."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._turns = self._counter("turns", "Turns by end state.", "state")
+        self._turn_s = self._histogram(
+            "turn_seconds", "From acceptance to the end of a turn.", _TURN_BUCKETS
+        )
+        self._first_sign_s = self._histogram(
+            "first_sign_seconds", "From acceptance to the first visible sign.", _SIGN_BUCKETS
+        )
+        self._tokens = self._counter("model_tokens", "Tokens by route and kind.", "route", "kind")
+        self._calls = self._counter("tool_calls", "Tool calls by tool and end.", "tool", "end")
+        self._denied = self._counter("events_denied", "Events admission refused.", "adapter")
+        self._trips = self._counter("redis_round_trips", "Round trips to Redis.")
+
+    def turn_ended(self, state: str, seconds: float) -> None:
+        self._turns.labels(state).inc()
+        self._turn_s.observe(seconds)
+
+    def first_sign(self, seconds: float) -> None:
+        self._first_sign_s.observe(seconds)
+
+    def tokens(self, route: str, usage: Usage) -> None:
+        self._tokens.labels(route, "prompt").inc(usage.prompt_tokens)
+        self._tokens.labels(route, "completion").inc(usage.completion_tokens)
+
+    def tools_called(self, results: Iterable[ToolResult]) -> None:
+        for result in results:
+            # The name is the model's word: only the shape of a tool name becomes a label.
+            name = result.name if _TOOL_NAME.fullmatch(result.name) else "unknown"
+            self._calls.labels(name, "error" if result.is_error else "ok").inc()
+
+    def denied(self, adapter: str) -> None:
+        self._denied.labels(adapter).inc()
+
+    def redis_round_trips(self, count: int = 1) -> None:
+        self._trips.inc(count)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _histogram(self, name: str, what: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, what, buckets=buckets, namespace=_NAMESPACE, registry=self.registry)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """What the health pages show; every check must pass for the bot to be ready."""
+
+    metrics: Metrics
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+
+def health_routes(state: HealthState) -> list[Route]:
+    """Routes for the process's one local web server."""
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        faults = await _run_checks(state.checks)
+        shown = {name: fault or "ok" for name, fault in faults.items()}
+        ready = not any(faults.values())
+        body = {"ready": ready, "checks": shown}
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def _run_checks(checks: Mapping[str, Check]) -> dict[str, str | None]:
+    results = await asyncio.gather(*(_run_one(check) for check in checks.values()))
+    return dict(zip(checks, results, strict=True))
+
+
+async def _run_one(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            return await check()
+    except TimeoutError:
+        return f"no answer in {_CHECK_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 (a check that breaks is a fault, not a dead page)
+        return f"failed with {type(error).__name__}"
