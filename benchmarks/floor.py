@@ -59,8 +59,8 @@ def aiohttp_turn(
         async with session.post(f"{url}/chat/completions", data=body) as answer:
             async for line in answer.content:
                 if line.startswith(b"data: {"):
-                    for choice in _chunks.decode(line[6:]).choices:
-                        text.append(choice.delta.content or "")
+                    choices = _chunks.decode(line[6:]).choices
+                    text.extend(choice.delta.content or "" for choice in choices)
         return "".join(text)
 
     async def turn(number: int) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
+from adapters.images import ImageRefused, prepare_image
+from agents.vision import Eyes
 
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
-from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
 from agents.errors import NoRouteError
 from agents.ports import ImageData
 from agents.turns import Image
-from agents.vision import Eyes
 from tools.contract import Seen, ToolError
 from tools.identity import ConversationKey
 from tools.labels import Integrity, Label

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from agents.routing import Router
+
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
-from agents.routing import Router
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 NOT_ALLOWED = "You are not allowed to use this bot here. Ask its operator."
 BUSY = "I am still busy with your earlier messages here; please send this one again later."
+CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
 STORE_DOWN = "My memory is not reachable just now; please try again in a minute."
 
 
@@ -47,6 +48,11 @@ class BotInbox:
         self._max_waiting, self._max_chars = max_waiting, max_chars
         self._notify, self._clock = notify, clock
         self._tenants: set[tuple[str, str]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Take nothing more: the platform delivers it to the next process."""
+        self._closed = True
 
     async def accept(self, message: Message) -> bool:
         """P1, before the platform gets its ack; see the protocol for the contract."""
@@ -54,8 +60,11 @@ class BotInbox:
         if isinstance(verdict, Denied):
             self._denied(message.adapter, verdict)
             return False
+        if self._closed:
+            raise NotAccepted("this process is stopping")
         if len(message.text) > self._max_chars:
-            message = msgspec.structs.replace(message, text=message.text[: self._max_chars])
+            text = message.text[: self._max_chars] + CUT.format(self._max_chars)
+            message = msgspec.structs.replace(message, text=text)
         event = Event(
             message,
             verdict.principal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from adapters.chat.splitting import split_markdown
+from adapters.chat.splitting import clip, split_markdown
 from adapters.chat.types import Activity, Draft, ReplyStream
 from agents.events import CallsReturned, StepPlanned
 
@@ -65,11 +65,14 @@ class GrowingReply:
 def final_parts(
     text: str, notes: Sequence[str], *, part_chars: int, max_parts: int
 ) -> tuple[str, ...]:
-    """The whole reply with its footer, split for the platform; the cap cuts with a mark."""
-    footer = "".join(f"\n\n_{note}_" for note in notes)
+    """The whole reply with its footer, split for the platform; the cap cuts with a mark.
+
+    `part_chars` is at least 600; a footer takes at most a quarter of a part.
+    """
+    footer = clip("".join(f"\n\n_{note}_" for note in notes), part_chars // 4) if notes else ""
     parts = split_markdown(text + footer, part_chars)
     if len(parts) > max_parts:
         room = part_chars - len(_CUT_MARK) - len(footer)
-        last = split_markdown(parts[max_parts - 1], max(room, part_chars // 2))[0]
+        last = split_markdown(parts[max_parts - 1], room)[0]
         parts = [*parts[: max_parts - 1], last + _CUT_MARK + footer]
     return tuple(parts) or ("",)

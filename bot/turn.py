@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
+from agents.planner import Planner, PlanTask
 
-from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
+from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Message, ReplyStream
 from adapters.stores.errors import StoreError
 from adapters.stores.ledger import Claim, Ledger
 from adapters.stores.memory import RedisMemory, decode_turns, encode_turn
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned
-from agents.planner import Planner, PlanTask
-from agents.turns import Image, Part, Text, Turn
+from agents.turns import Part, Text, Turn
 from bot.attachments import AttachmentReader, ReadAttachments
 from bot.commands import Commands
 from bot.health import Metrics
@@ -34,7 +34,7 @@ from bot.records import (
 )
 from bot.reply import GrowingReply, final_parts
 from tools.contract import Found, Seen, ToolCall, ToolContext
-from tools.labels import join_labels
+from tools.labels import Integrity, join_labels
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +65,10 @@ class TurnRunner:
         metrics: Metrics,
         max_deaths: int,
         max_parts: int,
+        ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._ended = ended
         self._adapters, self._ledger, self._memory = adapters, ledger, memory
         self._planner, self._attachments, self._commands = planner, attachments, commands
         self._metrics, self._clock = metrics, clock
@@ -86,11 +88,12 @@ class TurnRunner:
         reply = adapter.reply(turn.last.message)
         try:
             ending = await self._finish(turn, adapter, reply)
+            more = await self._ledger.close(
+                claim.lease, turn_id=turn.turn_id, state=ending.state, reason=ending.reason
+            )
+            self._ended(turn.last, ending)
         finally:
             await reply.aclose()
-        more = await self._ledger.close(
-            claim.lease, turn_id=turn.turn_id, state=ending.state, reason=ending.reason
-        )
         seconds = self._clock() - turn.last.accepted_at
         self._metrics.turn_ended(ending.state, seconds)
         log.info(
@@ -174,7 +177,7 @@ class TurnRunner:
             return await self._plan(turn, adapter, GrowingReply(reply))
         except (StoreError, AdapterError):
             raise
-        except Exception as error:  # noqa: BLE001 (the border of one lane)
+        except Exception as error:
             log.exception("turn.crashed", turn=turn.turn_id, error=type(error).__name__)
             return turn.failed(type(error).__name__)
 
@@ -189,7 +192,7 @@ class TurnRunner:
             pin=turn.claim.pins.get("vision"),
             show=growing.activity,
         )
-        question = turn.question(read, self._clock())
+        question = turn.question(read)
         if not question.parts:
             said = " ".join(read.refusals) or "Your message was empty. What can I do for you?"
             return Outcome(Ending("refused", "nothing to answer"), said)
@@ -277,10 +280,11 @@ class _RunningTurn:
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
         self.label = join_labels(event.label for event in events)
 
-    def question(self, read: ReadAttachments, now: float) -> Turn:
+    def question(self, read: ReadAttachments) -> Turn:
         parts: list[Part] = [Text(self.text)] if self.text else []
-        images: list[Image] = list(read.images)
-        return Turn("user", (*parts, *images), self.label, now, self.turn_id)
+        label = self.label.lowered_to(Integrity.UNTRUSTED) if read.images else self.label
+        said_at = self.last.message.sent_at
+        return Turn("user", (*parts, *read.images), label, said_at, self.turn_id)
 
     def failed(self, reason: str) -> Outcome:
         text = (
@@ -309,12 +313,12 @@ async def _send(reply: ReplyStream, index: int, text: str, *, token: str) -> Non
             return
 
 
-async def notify(adapter: ChatAdapter, event: Event, sentence: str) -> None:
+async def notify(adapter: ChatAdapter, message: Message, sentence: str) -> None:
     """One sentence outside of any turn; if it can't be delivered, nothing is lost."""
-    reply = adapter.reply(event.message)
+    reply = adapter.reply(message)
     try:
         with contextlib.suppress(AdapterError):
             await reply.open(None)
-            await reply.deliver(0, sentence, token=part_token(event.message.event_id, 0))
+            await reply.deliver(0, sentence, token=part_token(message.event_id, 0))
     finally:
         await reply.aclose()

@@ -44,18 +44,17 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then let running turns end for at most `drain_s`."""
         await self._open_bell()
-        async with asyncio.TaskGroup() as lanes:
-            async with asyncio.TaskGroup() as loops:
-                tasks = [
-                    loops.create_task(self._read(lanes), name=f"worker.read.{self._adapter}"),
-                    loops.create_task(self._renew(), name=f"worker.renew.{self._adapter}"),
-                    loops.create_task(self._sweep(lanes), name=f"worker.sweep.{self._adapter}"),
-                ]
-                await stop.wait()
-                tasks[0].cancel()
-                tasks[2].cancel()
-                await self._drain()
-                tasks[1].cancel()
+        async with asyncio.TaskGroup() as lanes, asyncio.TaskGroup() as loops:
+            tasks = [
+                loops.create_task(self._read(lanes), name=f"worker.read.{self._adapter}"),
+                loops.create_task(self._renew(), name=f"worker.renew.{self._adapter}"),
+                loops.create_task(self._sweep(lanes), name=f"worker.sweep.{self._adapter}"),
+            ]
+            await stop.wait()
+            tasks[0].cancel()
+            tasks[2].cancel()
+            await self._drain()
+            tasks[1].cancel()
         await self._bell.aclose()
 
     async def _open_bell(self) -> None:
@@ -127,7 +126,7 @@ class Worker:
             log.warning("worker.store_down", error=str(error))
         except StaleLease:
             log.warning("fence.stale", adapter=self._adapter)
-        except Exception as error:  # noqa: BLE001 (the border of one lane)
+        except Exception as error:
             log.exception("worker.lane_failed", error=type(error).__name__)
         finally:
             self._places.release()

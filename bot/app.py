@@ -1,0 +1,194 @@
+"""The bot, put together: one TaskGroup owns adapters, workers, the page and every turn."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from agents.planner import PlanLimits, Planner
+from agents.routing import Router
+from agents.vision import Eyes
+from tools.toolbox import Toolbox, built_in_tools, load_tools
+
+from adapters.chat.types import AdapterError, ChatAdapter, Message
+from bot.admission import AccessList, Gate
+from bot.attachments import AttachmentReader
+from bot.commands import Commands
+from bot.health import Metrics
+from bot.inbox import BotInbox
+from bot.records import Ending, Event
+from bot.routes import build_chains
+from bot.settings import Settings
+from bot.stores import Stores
+from bot.turn import TurnRunner, notify
+from bot.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+
+class Bot:
+    """Everything that runs; made by `open_bot`, run once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        router: Router,
+        adapters: Sequence[ChatAdapter],
+        *,
+        ended: Callable[[Event, Ending], None],
+        metrics: Metrics,
+    ) -> None:
+        self.settings, self.stores, self.router, self.metrics = settings, stores, router, metrics
+        self.adapters = {adapter.name: adapter for adapter in adapters}
+        self.connected: set[str] = set()
+        self._failed: list[AdapterError] = []
+        commands = Commands(router, stores.ledger)
+        process = secrets.token_hex(4)
+        self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
+        self.inbox = BotInbox(
+            Gate(access_lists(settings)),
+            stores.ledger,
+            self._bells,
+            commands,
+            metrics,
+            max_waiting=settings.limits.max_waiting,
+            max_chars=settings.limits.max_message_chars,
+            notify=self._notify,
+        )
+        self._runner = self._turn_runner(commands, ended)
+
+    def _turn_runner(
+        self, commands: Commands, ended: Callable[[Event, Ending], None]
+    ) -> TurnRunner:
+        settings, stores = self.settings, self.stores
+        limits = PlanLimits(
+            max_steps=settings.planner.max_steps,
+            max_seconds=settings.planner.turn_timeout_s,
+            max_answer_tokens=settings.planner.max_answer_tokens,
+            first_token_timeout_s=settings.planner.first_token_timeout_s,
+            gap_timeout_s=settings.planner.gap_timeout_s,
+        )
+        return TurnRunner(
+            adapters=self.adapters,
+            ledger=stores.ledger,
+            memory=stores.memory,
+            planner=Planner(
+                self.router, toolbox_of(settings), limits, persona=settings.planner.persona
+            ),
+            attachments=AttachmentReader(
+                stores.blobs,
+                Eyes(self.router),
+                max_bytes=settings.limits.max_attachment_bytes,
+                max_count=settings.limits.max_attachments,
+            ),
+            commands=commands,
+            metrics=self.metrics,
+            max_deaths=settings.turns.max_deaths,
+            max_parts=settings.limits.max_parts,
+            ended=ended,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`, then let running turns end; raises `AdapterError` when every
+        platform refused us."""
+        async with asyncio.TaskGroup() as group:
+            listening = [
+                group.create_task(self._listen(adapter, stop), name=f"adapter.{name}")
+                for name, adapter in self.adapters.items()
+            ]
+            await self.work(stop)
+            for task in listening:
+                task.cancel()
+        if self._failed and len(self._failed) == len(self.adapters):
+            raise self._failed[0]
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Answer what is in the ledger until `stop`, without listening for more."""
+        async with asyncio.TaskGroup() as group:
+            for name in self.adapters:
+                group.create_task(self._worker(name).run(stop), name=f"worker.{name}")
+            await stop.wait()
+            self.inbox.close()
+
+    async def _listen(self, adapter: ChatAdapter, stop: asyncio.Event) -> None:
+        self.connected.add(adapter.name)
+        try:
+            await adapter.run(self.inbox)
+            stop.set()  # the person at the terminal left
+        except AdapterError as error:
+            log.error("adapter.refused", adapter=adapter.name, error=str(error))
+            self._failed.append(error)
+            if len(self._failed) == len(self.adapters):
+                stop.set()
+        finally:
+            self.connected.discard(adapter.name)
+
+    def _worker(self, name: str) -> Worker:
+        turns = self.settings.turns
+        return Worker(
+            adapter=name,
+            bell=self._bells[name],
+            ledger=self.stores.ledger,
+            runner=self._runner,
+            concurrent=turns.workers,
+            renew_s=turns.renew_s,
+            sweep_s=turns.sweep_s,
+        )
+
+    async def _notify(self, message: Message, sentence: str) -> None:
+        await notify(self.adapters[message.adapter], message, sentence)
+
+
+@asynccontextmanager
+async def open_bot(
+    settings: Settings,
+    stores: Stores,
+    adapters: Iterable[ChatAdapter],
+    *,
+    ended: Callable[[Event, Ending], None] = lambda event, ending: None,
+    metrics: Metrics | None = None,
+    router: Router | None = None,
+) -> AsyncIterator[Bot]:
+    """A bot over opened stores; its models are closed at the end."""
+    router = router or Router(await build_chains(settings))
+    try:
+        yield Bot(
+            settings,
+            stores,
+            router,
+            tuple(adapters),
+            ended=ended,
+            metrics=metrics or Metrics(),
+        )
+    finally:
+        await router.aclose()
+
+
+def toolbox_of(settings: Settings) -> Toolbox:
+    """The built-in tools and the operator's own, less those switched off."""
+    tools = list(built_in_tools())
+    if settings.tools.file is not None:
+        tools += load_tools(settings.tools.file)
+    return Toolbox(tool for tool in tools if tool.name not in settings.tools.disabled)
+
+
+def access_lists(settings: Settings) -> dict[str, AccessList]:
+    slack, discord = settings.slack.allow, settings.discord.allow
+    return {
+        "slack": AccessList(
+            workspaces=frozenset(slack.workspaces),
+            channels=frozenset(slack.channels),
+            users=frozenset(slack.users),
+            guests=slack.guests,
+            external=slack.external,
+        ),
+        "discord": AccessList(
+            workspaces=frozenset(discord.guilds),
+            channels=frozenset(discord.channels),
+            users=frozenset(discord.users),
+        ),
+    }

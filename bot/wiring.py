@@ -1,0 +1,198 @@
+"""The two ways to run: as a service with every configured platform, or one chat here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from agents.routing import Router
+
+from adapters.chat.browser import TENANT, BrowserAdapter, ShownTurn, ThreadInfo
+from adapters.chat.terminal import TerminalAdapter
+from adapters.chat.types import AttachmentError, ChatAdapter, NotAccepted
+from adapters.stores.threads import StoredThread
+from bot.app import Bot, open_bot
+from bot.health import Metrics, State, health_routes
+from bot.page import serve_page
+from bot.records import Ending, Event
+from bot.routes import build_chains
+from bot.settings import Settings
+from bot.stores import Stores, open_stores
+from tools.identity import ConversationKey
+
+log = structlog.get_logger(__name__)
+
+PULL_COMMAND = "firstline models pull phi-3.5-mini"
+
+
+async def run_bot(settings: Settings, *, interactive: bool) -> int:
+    """`firstline run`: until a signal, or until every platform refused us. Returns the exit
+    code; raises `StoreRefused`, `StoreUnavailable` and `AdapterError` with their reasons."""
+    stop = _stop_on_signals()
+    async with open_stores(settings) as stores:
+        router = Router(await build_chains(settings))
+        metrics = Metrics()
+        page = _browser(settings, stores, router) if settings.web.enabled else None
+        adapters = _platforms(settings) + ([page] if page else [])
+        alone = not settings.slack.enabled and not settings.discord.enabled
+        if interactive and alone:
+            banner = [*demonstration_lines(router), *_page_lines(settings, page)]
+            adapters.append(_terminal(_terminal_channel(), banner))
+        async with open_bot(settings, stores, adapters, metrics=metrics, router=router) as bot:
+            await _serve(bot, page, stop)
+    return 0
+
+
+async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> None:
+    state = State(
+        ping=bot.stores.redis.ping,
+        adapters=tuple(bot.adapters),
+        connected=bot.connected,
+        router=bot.router,
+        metrics=bot.metrics,
+    )
+    routes = [*health_routes(state), *(page.routes if page else ())]
+    async with serve_page(bot.settings.web, routes):
+        log.info("bot.started", adapters=sorted(bot.adapters))
+        await bot.run(stop)
+
+
+async def chat(settings: Settings, *, once: str | None, image: Path | None) -> int:
+    """`firstline chat`: in this terminal; with `once`, one question and its answer."""
+    async with open_stores(settings) as stores:
+        router = Router(await build_chains(settings))
+        channel = f"once-{secrets.token_hex(4)}" if once is not None else _terminal_channel()
+        terminal = _terminal(channel, demonstration_lines(router))
+        endings: dict[str, Ending] = {}
+
+        def ended(event: Event, ending: Ending) -> None:
+            endings[event.message.event_id] = ending
+
+        async with open_bot(settings, stores, [terminal], ended=ended, router=router) as bot:
+            if once is None:
+                await bot.run(_stop_on_signals())
+                return 0
+            return await _ask_once(bot, terminal, once, image, endings)
+
+
+async def _ask_once(
+    bot: Bot,
+    terminal: TerminalAdapter,
+    text: str,
+    image: Path | None,
+    endings: dict[str, Ending],
+) -> int:
+    stop = _stop_on_signals()
+    terminal.show_banner()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bot.work(stop), name="bot.work")
+        try:
+            message = await terminal.ask_once(bot.inbox, text, image)
+            await terminal.finished(message)
+        except (AttachmentError, NotAccepted) as error:
+            print(f"firstline: {error}", file=sys.stderr)  # noqa: T201 (the command's output)
+            return 1
+        finally:
+            stop.set()
+    ending = endings.get(message.event_id, Ending("failed", "no end state"))
+    if ending.state in ("answered", "asked"):
+        return 0
+    print(f"firstline: {ending.state}: {ending.reason}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def demonstration_lines(router: Router) -> list[str]:
+    """The first lines of every session that runs on the demonstration model."""
+    chain = router.routes("planner")
+    if not chain or chain[0].backend != "embedded":
+        return []
+    return [
+        "This is a demonstration model (SmolLM2-135M): it shows how firstline works, and its "
+        "answers are often wrong.",
+        f"For the real one run: {PULL_COMMAND}",
+    ]
+
+
+def _page_lines(settings: Settings, page: BrowserAdapter | None) -> list[str]:
+    return [f"The page: http://{settings.web.host}:{settings.web.port}/"] if page else []
+
+
+def _platforms(settings: Settings) -> list[ChatAdapter]:
+    adapters: list[ChatAdapter] = []
+    slack, discord = settings.slack, settings.discord
+    if slack.bot_token is not None and slack.app_token is not None:
+        from adapters.chat.slack import SlackAdapter
+
+        adapters.append(
+            SlackAdapter(
+                bot_token=slack.bot_token.get_secret_value(),
+                app_token=slack.app_token.get_secret_value(),
+                api_url=slack.api_url,
+            )
+        )
+    if discord.token is not None:
+        from adapters.chat.discord import DiscordAdapter
+
+        adapters.append(
+            DiscordAdapter(
+                token=discord.token.get_secret_value(),
+                api_url=discord.api_url,
+                gateway_url=discord.gateway_url,
+            )
+        )
+    return adapters
+
+
+def _terminal(channel: str, banner: Sequence[str]) -> TerminalAdapter:
+    # The doorbell carries the channel: two terminals never take each other's turns.
+    return TerminalAdapter(channel=channel, name=f"terminal:{channel}", banner=banner)
+
+
+def _terminal_channel() -> str:
+    return Path(os.ttyname(0)).as_posix().strip("/") if sys.stdin.isatty() else "piped"
+
+
+def _browser(settings: Settings, stores: Stores, router: Router) -> BrowserAdapter:
+    async def history(key: ConversationKey) -> list[ShownTurn]:
+        return [
+            ShownTurn(
+                turn.role,
+                turn.text,
+                turn.said_at,
+                file_names=tuple(image.name for image in turn.images),
+            )
+            for turn in await stores.memory.turns(key)
+            if turn.role != "tool"
+        ]
+
+    async def threads() -> list[ThreadInfo]:
+        return [
+            ThreadInfo(name, known.title, known.last_active)
+            for name, known in await stores.threads.of(TENANT)
+        ]
+
+    async def remember(info: ThreadInfo) -> None:
+        known = StoredThread(info.title, info.last_activity)
+        await stores.threads.remember(TENANT, info.thread_id, known)
+
+    return BrowserAdapter(
+        upload_dir=settings.data_dir / "uploads",
+        history=history,
+        threads=threads,
+        remember_thread=remember,
+        banner=demonstration_lines(router),
+    )
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,66 @@
+"""What the person sees while a reply grows, and the parts it ends in."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.chat.types import Activity, Draft
+from agents.events import CallsReturned, StepPlanned
+from bot.reply import GrowingReply, final_parts
+from tools.contract import ToolCall, ToolResult
+
+
+class Shown:
+    """A reply stream that keeps what it was offered."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    async def open(self, placeholder: str | None) -> str:
+        return placeholder or "m1"
+
+    def show(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+    async def deliver(self, index: int, text: str, *, token: str) -> str:
+        return "m1"
+
+    async def aclose(self) -> None:
+        return None
+
+
+def test_each_draft_carries_the_whole_text_so_far() -> None:
+    shown = Shown()
+    reply = GrowingReply(shown)
+    for delta in ("Good ", "day"):
+        reply.add_text(delta)
+
+    assert [draft.text for draft in shown.drafts] == ["Good ", "Good day"]
+
+
+def test_a_call_is_shown_running_and_then_with_what_it_gave() -> None:
+    shown = Shown()
+    reply = GrowingReply(shown)
+    call = ToolCall("1.1", "calculate", {"expression": "17*23"})
+    reply.planned(StepPlanned(1, "", (call,), "r"))
+    reply.returned(CallsReturned(1, (ToolResult("1.1", "calculate", "391"),)))
+
+    first, last = shown.drafts[0].activities, shown.drafts[-1].activities
+    assert first == (Activity("calculate", "running", '{"expression": "17*23"}'),)
+    assert last == (Activity("calculate", "done", '{"expression": "17*23"} → 391'),)
+
+
+def test_the_footer_stands_behind_the_answer() -> None:
+    parts = final_parts("Answer.", ("answered by b",), part_chars=1000, max_parts=3)
+    assert parts == ("Answer.\n\n_answered by b_",)
+
+
+@given(st.text(max_size=4000), st.integers(600, 900), st.integers(1, 4))
+def test_no_part_is_over_the_limit_and_no_more_parts_than_allowed(
+    text: str, part_chars: int, max_parts: int
+) -> None:
+    parts = final_parts(text, ("note",), part_chars=part_chars, max_parts=max_parts)
+
+    assert 1 <= len(parts) <= max_parts
+    assert all(len(part) <= part_chars for part in parts)
