@@ -1,0 +1,224 @@
+"""A fake Slack on a loopback port: Web API, Socket Mode, files, slash commands.
+
+`async with SlackTwin() as slack:` and point any Slack SDK at `slack.api_url`. People act by
+`say`, `command`; tests look by `messages`, `edits_of`, `wait_for`. Numbers of the platform
+(`slack.web.limits`, `slack.socket.ack_timeout_s`, …) may be set by the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.twins.slack.socket import Envelope, SocketMode
+from tests.twins.slack.web_api import WebApi
+from tests.twins.slack.world import Channel, Edit, Posted, World
+
+Json = dict[str, Any]
+RESPONSE_URL_USES = 5
+ALL_SCOPES = frozenset(
+    {
+        f"{kind}:{verb}"
+        for kind in ("channels", "groups", "im", "mpim")
+        for verb in ("history", "read")
+    }
+    | {"app_mentions:read", "chat:write", "commands", "files:read", "users:read"}
+)
+LOGIN_PAGE = "<!DOCTYPE html><html><head><title>Slack</title></head><body>Sign in</body></html>"
+
+
+@dataclass(slots=True)
+class CommandRun:
+    """A slash command on its way; `answers` are the texts its author saw, and only they."""
+
+    envelope: Envelope
+    answers: list[str] = field(default_factory=list)
+    uses: int = 0
+
+
+class SlackTwin:
+    def __init__(self) -> None:
+        self.bot_token = "xoxb-twin-bot"
+        self.app_token = "xapp-twin-app"
+        self.scopes: set[str] = set(ALL_SCOPES)
+        self.world = World()
+        self.web = WebApi(self)
+        self.socket = SocketMode()
+        self.ephemeral: list[Posted] = []
+        self.reactions: list[tuple[str, str, str]] = []
+        self.redirects: dict[str, str] = {}  # file id to another place
+        self.file_tokens_seen: list[str] = []
+        self.base_url = ""
+        self._commands: dict[str, CommandRun] = {}
+        self._runner: web.AppRunner | None = None
+        self.add_user, self.add_channel = self.world.add_user, self.world.add_channel
+
+    @property
+    def api_url(self) -> str:
+        return self.base_url + "/api/"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/api/{method}", self.web.serve)
+        app.router.add_get("/link", self.socket.serve)
+        app.router.add_get("/files-pri/{file_id}/download/{name}", self._download)
+        app.router.add_post("/commands/{token}", self._respond)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.socket.aclose()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def say(
+        self,
+        user: str,
+        channel: str,
+        text: str,
+        *,
+        thread: str | None = None,
+        files: Sequence[tuple[str, bytes]] = (),
+        mention_bot: bool = False,
+    ) -> str:
+        """A person (or another bot) says something; returns its ts."""
+        place, author = self.world.channels[channel], self.world.users[user]
+        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        escaped = f"<@{self.world.bot_user_id}> {escaped}" if mention_bot else escaped
+        ts, bot_id = self.world.new_ts(), "B0ELSE" if author.kind == "bot" else None
+        shared = [self._share(user, name, content) for name, content in files]
+        sent = {"text": escaped}
+        message = self.world.add(Posted(ts, channel, user, sent, thread, bot_id, shared))
+        event = message.to_json() | {"client_msg_id": self.world.new_id("c")}
+        if mention_bot and place.kind != "im":
+            self.tell(place, event | {"type": "app_mention"})
+        self.tell(place, event | ({"subtype": "file_share"} if shared else {}))
+        return ts
+
+    def tell(self, channel: Channel, event: Json) -> Envelope:
+        """Deliver an event of `channel` to the app."""
+        event = {"type": "message", "ts": self.world.new_ts()} | event
+        kind = {} if event["type"] == "app_mention" else {"channel_type": channel.event_type}
+        where = {"channel": channel.channel_id, "event_ts": event["ts"], **kind}
+        return self.deliver(event | where, shared=channel.kind == "ext_shared")
+
+    def deliver(self, event: Json, *, shared: bool = False) -> Envelope:
+        """Deliver any event, wrapped as the Events API wraps it."""
+        world = self.world
+        bot = {"team_id": world.team_id, "user_id": world.bot_user_id, "is_bot": True}
+        body = {
+            "token": "twin",
+            "team_id": world.team_id,
+            "api_app_id": world.app_id,
+            "event": event,
+            "type": "event_callback",
+            "event_id": world.new_id("Ev"),
+            "event_time": int(time.time()),
+            "authorizations": [{"enterprise_id": None, "is_enterprise_install": False, **bot}],
+            "is_ext_shared_channel": shared,
+        }
+        return self.socket.send("events_api", body)
+
+    async def command(
+        self, user: str, channel: str, name: str, text: str = "", *, timeout_s: float = 5.0
+    ) -> CommandRun:
+        """A person runs a slash command; returns when it was acknowledged."""
+        token = self.world.new_id("resp")
+        payload = {
+            "token": "twin",
+            "team_id": self.world.team_id,
+            "team_domain": "twin",
+            "channel_id": channel,
+            "channel_name": "somewhere",
+            "user_id": user,
+            "user_name": user.lower(),
+            "command": name,
+            "text": text,
+            "api_app_id": self.world.app_id,
+            "is_enterprise_install": "false",
+            "response_url": f"{self.base_url}/commands/{token}",
+            "trigger_id": self.world.new_id("trig"),
+        }
+        run = CommandRun(self.socket.send("slash_commands", payload, resend=False))
+        self._commands[token] = run
+        async with asyncio.timeout(timeout_s):
+            await run.envelope.acked.wait()
+        if run.envelope.answer and run.envelope.answer.get("text"):
+            run.answers.append(str(run.envelope.answer["text"]))
+        return run
+
+    def messages(self, channel: str, thread: str | None = None) -> list[str]:
+        """The texts as people see them now: of the channel's top, or of a thread."""
+        return [each.text for each in self.posted(channel, thread)]
+
+    def posted(self, channel: str, thread: str | None = None) -> list[Posted]:
+        if thread is not None:
+            return sorted(self.world.thread(channel, thread), key=lambda each: each.ts)
+        everything = self.world.posted.values()
+        return [each for each in everything if each.channel == channel and not each.thread_ts]
+
+    def edits_of(self, channel: str, ts: str) -> list[Edit]:
+        """All that a message has said, oldest first."""
+        return list(self.world.posted[channel, ts].edits)
+
+    def remove(self, message: Posted) -> None:
+        del self.world.posted[message.channel, message.ts]
+        gone = {"subtype": "message_deleted", "hidden": True, "deleted_ts": message.ts}
+        self.tell(self.world.channels[message.channel], gone)
+
+    async def wait_for(self, predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+        """Wait until `predicate()` holds; raises `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            while not predicate():  # noqa: ASYNC110 - a test may look at anything
+                await asyncio.sleep(0.01)
+
+    def _share(self, user: str, name: str, content: bytes) -> Json:
+        file_id = self.world.new_id("F")
+        url = f"{self.base_url}/files-pri/{file_id}/download/{name}"
+        file = {
+            "id": file_id,
+            "name": name,
+            "mimetype": mimetypes.guess_type(name)[0] or "application/octet-stream",
+            "size": len(content),
+            "user": user,
+            "mode": "hosted",
+            "url_private": url,
+            "url_private_download": url,
+        }
+        self.world.files[file_id] = (file, content)
+        return file
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        file_id = request.match_info["file_id"]
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.file_tokens_seen.append(token)
+        if file_id in self.redirects:
+            raise web.HTTPFound(self.redirects[file_id])
+        if token != self.bot_token or "files:read" not in self.scopes:
+            return web.Response(text=LOGIN_PAGE, content_type="text/html")
+        file, content = self.world.files[file_id]
+        return web.Response(body=content, content_type=file["mimetype"])
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        run = self._commands.get(request.match_info["token"])
+        if run is None or run.uses >= RESPONSE_URL_USES:
+            return web.Response(status=404, text="used_url")
+        run.uses += 1
+        run.answers.append(str((await request.json()).get("text", "")))
+        return web.Response(text="ok")
