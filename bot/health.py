@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agents.ports import Usage
+from agents.ports import Role, Usage
 from tools.contract import ToolResult
 
 _NAMESPACE = "firstline"
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_CHECK_TIMEOUT_S = 2.0
+_PING_TIMEOUT_S = 2.0
 _TURN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 90, 180)
 _SIGN_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
-
-Check = Callable[[], Awaitable[str | None]]
-"""Gives None when all is well, else one sentence with the fault."""
 
 
 class Metrics:
@@ -76,26 +75,31 @@ class Metrics:
         return Histogram(name, what, buckets=buckets, namespace=_NAMESPACE, registry=self.registry)
 
 
+class ServesRoles(Protocol):
+    def routes(self, role: Role) -> Sequence[object]: ...
+
+
 @dataclass(frozen=True, slots=True)
-class HealthState:
-    """What the health pages show; every check must pass for the bot to be ready."""
+class State:
+    """What readiness looks at; `connected` is the live set of adapters that have a session."""
 
+    ping: Callable[[], Awaitable[object]]
+    adapters: tuple[str, ...]
+    connected: Collection[str]
+    router: ServesRoles
     metrics: Metrics
-    checks: Mapping[str, Check] = field(default_factory=dict)
 
 
-def health_routes(state: HealthState) -> list[Route]:
+def health_routes(state: State) -> list[Route]:
     """Routes for the process's one local web server."""
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
-        faults = await _run_checks(state.checks)
-        shown = {name: fault or "ok" for name, fault in faults.items()}
-        ready = not any(faults.values())
-        body = {"ready": ready, "checks": shown}
-        return JSONResponse(body, status_code=200 if ready else 503)
+        faults = await _faults(state)
+        body = {"ready": not faults, "faults": faults}
+        return JSONResponse(body, status_code=503 if faults else 200)
 
     async def metrics(request: Request) -> Response:
         return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -103,16 +107,19 @@ def health_routes(state: HealthState) -> list[Route]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
-async def _run_checks(checks: Mapping[str, Check]) -> dict[str, str | None]:
-    results = await asyncio.gather(*(_run_one(check) for check in checks.values()))
-    return dict(zip(checks, results, strict=True))
-
-
-async def _run_one(check: Check) -> str | None:
+async def _faults(state: State) -> dict[str, str]:
+    """One sentence for each part that can't serve now."""
+    faults: dict[str, str] = {}
     try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            return await check()
+        async with asyncio.timeout(_PING_TIMEOUT_S):
+            await state.ping()
     except TimeoutError:
-        return f"no answer in {_CHECK_TIMEOUT_S:g} s"
-    except Exception as error:  # noqa: BLE001 (a check that breaks is a fault, not a dead page)
-        return f"failed with {type(error).__name__}"
+        faults["redis"] = f"no answer in {_PING_TIMEOUT_S:g} s"
+    except (RedisError, OSError) as error:
+        faults["redis"] = f"does not answer ({type(error).__name__})"
+    for name in state.adapters:
+        if name not in state.connected:
+            faults[name] = "is not connected"
+    if not state.router.routes("planner"):
+        faults["models"] = "no route for the role planner"
+    return faults

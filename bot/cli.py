@@ -1,0 +1,196 @@
+"""The command line. Everything heavy is imported by the command that needs it.
+
+Exit codes: 0 done, 1 failed with one reason on stderr, 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from bot import __version__
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+
+app = typer.Typer(
+    name="firstline",
+    help="The self-hosted Slack and Discord assistant that makes small open models dependable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Model weights on this machine.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The settings file (else ./firstline.toml if there is one)."),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the bot keeps its data.")
+]
+VolatileOption = Annotated[
+    bool,
+    typer.Option("--allow-volatile", help="Accept a Redis that may lose work; for trials."),
+]
+
+
+def main() -> None:
+    """The entry point: one reason on stderr, never a traceback, for what was foreseen."""
+    app()
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Run the bot on every configured platform, and here when none is configured."""
+    settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    _start_logs(settings)
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.wiring import run_bot
+
+        return run_bot(settings, interactive=sys.stdin.isatty())
+
+    _finish(start)
+
+
+@app.command()
+def chat(
+    once: Annotated[str | None, typer.Option("--once", help="Ask this and leave.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="A picture that goes with --once.")
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Talk to the assistant in this terminal."""
+    if image is not None and once is None:
+        _stop("--image goes with --once; in a chat type /attach FILE", code=2)
+    if image is not None and not image.is_file():
+        _stop(f"no file at {str(image)!r}", code=2)
+    settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    _start_logs(settings, quiet=True)
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.wiring import chat as start_chat
+
+        return start_chat(settings, once=once, image=image)
+
+    _finish(start)
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
+    """Print what would run, who may talk to it where, and which model serves each role."""
+    from bot.check_config import print_config
+
+    settings = _settings(config, data_dir=data_dir)
+    print_config(settings, config=config)
+
+
+@app.command()
+def doctor(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
+    """Check every part for real, and print the one fix for each fault."""
+    settings = _settings(config, data_dir=data_dir)
+    _start_logs(settings, quiet=True)
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.doctor import examine
+
+        return examine(settings, config=config)
+
+    _finish(start)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"firstline {__version__}")
+
+
+@models_app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A name from the catalogue, such as phi-3.5-mini.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Fetch a model's weights; a pull that was cut off goes on where it stopped."""
+    settings = _settings(config, data_dir=data_dir)
+    _start_logs(settings, quiet=True)
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.pulling import pull_model
+
+        return pull_model(name, settings.data_dir / "models")
+
+    _finish(start)
+
+
+def _settings(
+    config: Path | None, *, data_dir: Path | None = None, allow_volatile: bool = False
+) -> Settings:
+    from bot.settings import SettingsError, load_settings
+
+    overrides: dict[str, Any] = {}
+    if data_dir is not None:
+        overrides["data_dir"] = data_dir
+    if allow_volatile:
+        overrides["redis.allow_volatile"] = True
+    try:
+        return load_settings(config, overrides=overrides)
+    except SettingsError as error:
+        _stop(str(error), code=2)
+
+
+def _start_logs(settings: Settings, *, quiet: bool = False) -> None:
+    """`quiet` is for commands that talk to a person: they show warnings only."""
+    from bot.logs import configure_logs
+
+    level = "warning" if quiet and settings.log_level == "info" else settings.log_level
+    configure_logs(level=level, form=settings.log_format, secrets=settings.secrets())
+
+
+def _finish(start: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a command to its exit code; a foreseen failure is one line on stderr."""
+    try:
+        code = asyncio.run(start())
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        reason = _foreseen(error)
+        if reason is None:
+            raise
+        _stop(reason, code=1)
+    raise typer.Exit(code)
+
+
+def _foreseen(error: BaseException) -> str | None:
+    """The reason an operator can act on, or None for what is a bug of ours."""
+    from adapters.chat.types import AdapterError
+    from adapters.stores.errors import StoreError
+    from agents.errors import AgentError
+
+    if isinstance(error, BaseExceptionGroup):
+        reasons = [_foreseen(each) for each in error.exceptions]
+        known = [reason for reason in reasons if reason is not None]
+        return "; ".join(dict.fromkeys(known)) if len(known) == len(reasons) else None
+    ours = (AdapterError, StoreError, AgentError, OSError)
+    if isinstance(error, ours) or type(error).__module__.startswith(("bot.", "adapters.")):
+        return str(error) or type(error).__name__
+    return None
+
+
+def _stop(reason: str, *, code: int) -> NoReturn:
+    typer.echo(f"firstline: {' '.join(reason.split())}", err=True)
+    raise typer.Exit(code)
