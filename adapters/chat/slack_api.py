@@ -1,0 +1,159 @@
+"""Slack's Web API: one call, one kind of error, nothing sent twice behind our back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from adapters.chat.types import DeliveryError
+
+CALL_TIMEOUT_S = 15.0
+
+NEEDED_SCOPES = (
+    "app_mentions:read",
+    "channels:history",
+    "channels:read",
+    "chat:write",
+    "commands",
+    "files:read",
+    "groups:history",
+    "groups:read",
+    "im:history",
+    "im:read",
+    "mpim:history",
+    "mpim:read",
+    "users:read",
+)
+TOKEN_ERRORS = frozenset(
+    {
+        "account_inactive",
+        "invalid_auth",
+        "not_allowed_token_type",
+        "not_authed",
+        "token_expired",
+        "token_revoked",
+    }
+)
+_TRANSIENT = frozenset({"fatal_error", "internal_error", "request_timeout", "service_unavailable"})
+_READS = ("users.info", "conversations.", "files.info")
+_REMEDIES = {
+    "channel_not_found": "invite the bot to the channel",
+    "not_in_channel": "invite the bot to the channel",
+    "is_archived": "the channel is archived",
+    "restricted_action": "the workspace forbids the bot to post there",
+}
+
+
+class SlackCallError(DeliveryError):
+    """A call failed; `error` is Slack's word for it, empty when no answer came."""
+
+    def __init__(
+        self,
+        adapter: str,
+        method: str,
+        error: str,
+        *,
+        retryable: bool,
+        needed: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        remedy = f"add the scope {needed} and reinstall the app" if needed else _REMEDIES.get(error)
+        detail = f"{method} failed ({error or 'no answer'})" + (f"; {remedy}" if remedy else "")
+        super().__init__(adapter, detail, retryable=retryable)
+        self.error, self.retry_after_s = error, retry_after_s
+
+    @property
+    def doubtful(self) -> bool:
+        """No answer came: Slack may or may not have done it."""
+        return not self.error
+
+
+class SlackApi:
+    """The calls of one bot token. A call in flight when it is closed still ends well."""
+
+    def __init__(self, *, name: str, bot_token: str, api_url: str) -> None:
+        self._name = name
+        quiet = logging.getLogger("adapters.chat.slack.sdk")
+        quiet.setLevel(logging.WARNING)  # the SDK writes whole payloads at DEBUG
+        self.logger = quiet
+        self.client = AsyncWebClient(
+            token=bot_token,
+            base_url=api_url.rstrip("/") + "/",
+            timeout=int(CALL_TIMEOUT_S),
+            logger=quiet,
+            retry_handlers=[],  # the default one posts twice when a line drops late
+        )
+        self.scopes: frozenset[str] = frozenset()
+        self._in_flight = 0
+        self._closing: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Use one kept connection pool from here on."""
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
+        self.client.session = aiohttp.ClientSession(timeout=timeout)
+
+    async def aclose(self) -> None:
+        """Later calls use a connection each; the pool closes with its last call."""
+        self._closing, self.client.session = self.client.session, None
+        await self._close_when_idle()
+
+    async def call(
+        self, method: str, *, timeout_s: float = CALL_TIMEOUT_S, token: str = "", **args: Any
+    ) -> Mapping[str, Any]:
+        """The answer's body; raises `SlackCallError` only."""
+        how: dict[str, Any] = {"json": args}
+        if method.startswith(_READS):
+            how = {"http_verb": "GET", "params": args}
+        if token:
+            how["headers"] = {"Authorization": f"Bearer {token}"}
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self.client.api_call(method, **how)
+        except SlackApiError as error:
+            raise self._refused(method, error) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise SlackCallError(self._name, method, "", retryable=True) from error
+        finally:
+            self._in_flight -= 1
+            await self._close_when_idle()
+        if method == "auth.test":
+            scopes = str(answer.headers.get("x-oauth-scopes", ""))
+            self.scopes = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip())
+        return answer.data if isinstance(answer.data, dict) else {}
+
+    async def _close_when_idle(self) -> None:
+        if self._closing is not None and self._in_flight == 0:
+            session, self._closing = self._closing, None
+            await session.close()
+
+    def _refused(self, method: str, error: SlackApiError) -> SlackCallError:
+        answer: Any = error.response
+        status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 200))
+        data = getattr(answer, "data", None)
+        body: Mapping[str, Any] = data if isinstance(data, dict) else {}
+        word = str(body.get("error") or f"http_{status}")
+        retry_after_s = None
+        if status == 429 or word == "ratelimited":
+            retry_after_s = _seconds(answer.headers.get("Retry-After"))
+        return SlackCallError(
+            self._name,
+            method,
+            "" if status >= 500 else word,
+            retryable=status >= 429 or word in _TRANSIENT or retry_after_s is not None,
+            needed=str(body.get("needed", "")),
+            retry_after_s=retry_after_s,
+        )
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(float(header or 1), 0.0)
+    except ValueError:
+        return 30.0

@@ -1,0 +1,131 @@
+"""Who people are and what channels are, asked of Slack and kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from adapters.chat.slack_api import SlackApi, SlackCallError
+from adapters.chat.slack_text import mentions
+from adapters.chat.types import place_kind
+from tools.identity import PlaceKind, PrincipalKind
+
+log = structlog.get_logger(__name__)
+
+KNOWN_FOR_S = 600.0
+THREAD_LOOK = 200  # messages of a thread searched for the bot's part in it
+_LOOK_TIMEOUT_S = 2.0  # the ack is due within 3 s
+_PERMANENT = frozenset({"missing_scope", "user_not_found", "channel_not_found", "user_not_visible"})
+
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Value]):
+    """A bounded cache with an age limit; one question is asked once at a time."""
+
+    def __init__(self, *, size: int, ttl_s: float, clock: Callable[[], float]) -> None:
+        self._size, self._ttl_s, self._clock = size, ttl_s, clock
+        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Value]] = {}
+
+    def put(self, key: str, value: Value) -> None:
+        self._values[key] = (self._clock() + self._ttl_s, value)
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+    async def get(self, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
+        until, value = self._values.get(key, (0.0, None))
+        if value is not None and until > self._clock():
+            return value
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key, ask), name="slack ask")
+            task.add_done_callback(lambda done: self._asking.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
+        value = await ask()
+        self.put(key, value)
+        return value
+
+
+class Directory:
+    """Facts about users, channels and threads of one workspace.
+
+    Raises `SlackCallError` when Slack can't say now. What it will never say counts as
+    external, the class with the fewest rights.
+    """
+
+    def __init__(
+        self,
+        api: SlackApi,
+        *,
+        team_id: str,
+        bot_user_id: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api, self._team_id, self._bot = api, team_id, bot_user_id
+        self._users = Kept[PrincipalKind](size=20_000, ttl_s=KNOWN_FOR_S, clock=clock)
+        self._places = Kept[PlaceKind](size=5_000, ttl_s=KNOWN_FOR_S, clock=clock)
+        self._joined = Kept[bool](size=20_000, ttl_s=KNOWN_FOR_S, clock=clock)
+
+    async def user_kind(self, user_id: str) -> PrincipalKind:
+        return await self._users.get(user_id, lambda: self._ask_user(user_id))
+
+    async def place(self, channel: str) -> PlaceKind:
+        return await self._places.get(channel, lambda: self._ask_channel(channel))
+
+    async def takes_part(self, channel: str, thread: str, *, before: str) -> bool:
+        """Has the bot spoken, or been spoken to, in this thread?"""
+        return await self._joined.get(
+            f"{channel}:{thread}", lambda: self._ask_thread(channel, thread, before)
+        )
+
+    def joined(self, channel: str, thread: str) -> None:
+        self._joined.put(f"{channel}:{thread}", True)
+
+    async def _ask_user(self, user_id: str) -> PrincipalKind:
+        user = (await self._look("users.info", user=user_id)).get("user")
+        if not user:
+            return "external"
+        if user.get("is_bot"):
+            return "bot"
+        if user.get("is_stranger") or user.get("team_id") != self._team_id:
+            return "external"
+        guest = user.get("is_restricted") or user.get("is_ultra_restricted")
+        return "guest" if guest else "member"
+
+    async def _ask_channel(self, channel: str) -> PlaceKind:
+        found = (await self._look("conversations.info", channel=channel)).get("channel")
+        if not found:
+            return "external"
+        return place_kind(
+            bool(found.get("is_im")),
+            bool(found.get("is_private") or found.get("is_mpim")),
+            bool(found.get("is_ext_shared") or found.get("is_pending_ext_shared")),
+        )
+
+    async def _ask_thread(self, channel: str, thread: str, before: str) -> bool:
+        answer = await self._look(
+            "conversations.replies", channel=channel, ts=thread, limit=THREAD_LOOK
+        )
+        return any(
+            message.get("user") == self._bot or mentions(str(message.get("text", "")), self._bot)
+            for message in answer.get("messages", ())
+            if str(message.get("ts", "")) < before
+        )
+
+    async def _look(self, method: str, **args: Any) -> dict[str, Any]:
+        try:
+            return dict(await self._api.call(method, timeout_s=_LOOK_TIMEOUT_S, **args))
+        except SlackCallError as error:
+            if error.error not in _PERMANENT:
+                raise
+            log.warning("slack.unknown", method=method, error=error.error)
+            return {}

@@ -1,0 +1,77 @@
+"""The adapter at work on the fake Slack, with an inbox that records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from adapters.chat.slack import SlackAdapter
+from adapters.chat.types import Command, Message, NotAccepted
+from tests.twins.slack import SlackTwin
+
+
+@dataclass(slots=True)
+class RecordingInbox:
+    """Keeps each event once, as the ledger does; refuses the first `refusals`."""
+
+    refusals: int = 0
+    slow_s: float = 0.0
+    seen: list[Message] = field(default_factory=list)
+    kept: dict[str, Message] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+
+    async def accept(self, message: Message) -> bool:
+        if self.refusals:
+            self.refusals -= 1
+            raise NotAccepted
+        self.seen.append(message)
+        return self.kept.setdefault(message.event_id, message) is message
+
+    async def command(self, command: Command) -> str:
+        self.commands.append(command)
+        await asyncio.sleep(self.slow_s)
+        return f"{command.name} <set> to {command.argument}"
+
+
+@dataclass(slots=True)
+class Bench:
+    slack: SlackTwin
+    adapter: SlackAdapter
+    inbox: RecordingInbox
+
+    async def heard(self, count: int = 1) -> list[Message]:
+        await self.slack.wait_for(lambda: len(self.inbox.kept) >= count)
+        return list(self.inbox.kept.values())
+
+    async def quiet(self) -> None:
+        """Wait until the bot has acknowledged all that happened so far."""
+        sent = list(self.slack.socket.delivered)
+        await self.slack.wait_for(lambda: all(each.acked.is_set() for each in sent))
+
+
+def adapter_for(slack: SlackTwin, *, edit_every_s: float = 0.02) -> SlackAdapter:
+    return SlackAdapter(
+        bot_token=slack.bot_token,
+        app_token=slack.app_token,
+        api_url=slack.api_url,
+        edit_every_s=edit_every_s,
+        settle_s=0.05,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(inbox: RecordingInbox | None = None) -> AsyncIterator[Bench]:
+    async with SlackTwin() as slack:
+        slack.add_user("U1")
+        slack.add_channel("C1")
+        slack.add_channel("D1", "im")
+        bench = Bench(slack, adapter_for(slack), inbox or RecordingInbox())
+        task = asyncio.create_task(bench.adapter.run(bench.inbox), name="slack adapter")
+        try:
+            await slack.socket.connected()
+            yield bench
+        finally:
+            task.cancel()
+            await asyncio.wait((task,), timeout=10)
