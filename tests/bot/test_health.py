@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from agents.ports import Role, Usage
+from bot.health import Metrics, State, health_routes
+from bot.page import serve_page
+from bot.settings import WebSection
+from tools.contract import ToolResult
+
+
+class Routes:
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def routes(self, role: Role) -> Sequence[object]:
+        return self.names
+
+
+async def answers() -> bool:
+    return True
+
+
+async def fails() -> bool:
+    raise RedisConnectionError("redis://:canary@host")
+
+
+@asynccontextmanager
+async def client(state: State) -> AsyncIterator[aiohttp.ClientSession]:
+    web = WebSection(port=0)
+    async with serve_page(web, health_routes(state)) as url, aiohttp.ClientSession(url) as http:
+        yield http
+
+
+async def test_the_bot_is_ready_when_redis_answers_and_every_platform_is_connected() -> None:
+    connected: set[str] = set()
+    state = State(answers, ("slack",), connected, Routes("phi"), Metrics())
+    async with client(state) as http:
+        waiting = await http.get("/readyz")
+        connected.add("slack")
+        ready = await http.get("/readyz")
+        assert (waiting.status, ready.status) == (503, 200)
+        assert (await waiting.json())["faults"] == {"slack": "is not connected"}
+
+
+async def test_a_fault_is_told_without_an_address() -> None:
+    async with client(State(fails, (), (), Routes(), Metrics())) as http:
+        answer = await http.get("/readyz")
+        alive = await http.get("/healthz")
+        assert alive.status == 200
+        assert set((await answer.json())["faults"]) == {"redis", "models"}
+        assert "canary" not in await answer.text()
+
+
+async def test_figures_are_shown_for_prometheus() -> None:
+    metrics = Metrics()
+    metrics.turn_ended("answered", 1.5)
+    metrics.first_sign(0.1)
+    metrics.tokens("phi", Usage(10, 5))
+    metrics.tools_called([ToolResult("c", "clock", "noon"), ToolResult("d", "no such\n", "")])
+    metrics.denied("slack")
+    metrics.redis_round_trips(3)
+    async with client(State(answers, (), (), Routes("phi"), metrics)) as http:
+        text = await (await http.get("/metrics")).text()
+
+    assert 'firstline_turns_total{state="answered"} 1.0' in text
+    assert 'firstline_model_tokens_total{kind="prompt",route="phi"} 10.0' in text
+    assert 'firstline_tool_calls_total{end="ok",tool="clock"} 1.0' in text
+    assert 'tool="unknown"' in text
+    assert "firstline_redis_round_trips_total 3.0" in text
