@@ -18,6 +18,7 @@ from tools.identity import PlaceKind, PrincipalKind
 log = structlog.get_logger(__name__)
 
 KNOWN_FOR_S = 600.0
+ABSENT_FOR_S = 30.0  # another process may have been mentioned in the thread since
 THREAD_LOOK = 200  # messages of a thread searched for the bot's part in it
 _LOOK_TIMEOUT_S = 2.0  # the ack is due within 3 s
 _PERMANENT = frozenset({"missing_scope", "user_not_found", "channel_not_found", "user_not_visible"})
@@ -28,13 +29,16 @@ Value = TypeVar("Value")
 class Kept(Generic[Value]):
     """A bounded cache with an age limit; one question is asked once at a time."""
 
-    def __init__(self, *, size: int, ttl_s: float, clock: Callable[[], float]) -> None:
-        self._size, self._ttl_s, self._clock = size, ttl_s, clock
+    def __init__(
+        self, *, size: int, clock: Callable[[], float], falsy_ttl_s: float = KNOWN_FOR_S
+    ) -> None:
+        self._size, self._clock, self._falsy_ttl_s = size, clock, falsy_ttl_s
         self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Value]] = {}
 
     def put(self, key: str, value: Value) -> None:
-        self._values[key] = (self._clock() + self._ttl_s, value)
+        ttl_s = KNOWN_FOR_S if value else self._falsy_ttl_s
+        self._values[key] = (self._clock() + ttl_s, value)
         self._values.move_to_end(key)
         if len(self._values) > self._size:
             self._values.popitem(last=False)
@@ -46,8 +50,13 @@ class Kept(Generic[Value]):
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._ask(key, ask), name="slack ask")
-            task.add_done_callback(lambda done: self._asking.pop(key, None))
+            task.add_done_callback(lambda done: self._asked(key, done))
         return await asyncio.shield(task)
+
+    def _asked(self, key: str, task: asyncio.Task[Value]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            task.exception()  # looked at, for the case that nobody waits any more
 
     async def _ask(self, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
         value = await ask()
@@ -71,9 +80,9 @@ class Directory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._team_id, self._bot = api, team_id, bot_user_id
-        self._users = Kept[PrincipalKind](size=20_000, ttl_s=KNOWN_FOR_S, clock=clock)
-        self._places = Kept[PlaceKind](size=5_000, ttl_s=KNOWN_FOR_S, clock=clock)
-        self._joined = Kept[bool](size=20_000, ttl_s=KNOWN_FOR_S, clock=clock)
+        self._users = Kept[PrincipalKind](size=20_000, clock=clock)
+        self._places = Kept[PlaceKind](size=5_000, clock=clock)
+        self._joined = Kept[bool](size=20_000, clock=clock, falsy_ttl_s=ABSENT_FOR_S)
 
     async def user_kind(self, user_id: str) -> PrincipalKind:
         return await self._users.get(user_id, lambda: self._ask_user(user_id))

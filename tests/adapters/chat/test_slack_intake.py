@@ -154,6 +154,14 @@ async def test_the_bot_comes_back_when_slack_refreshes_the_connection() -> None:
         assert len(await bench.heard()) == 1
 
 
+async def test_the_bot_comes_back_when_the_connection_is_cut() -> None:
+    async with running() as bench:
+        await bench.slack.socket.cut()
+        await bench.slack.say("U1", "D1", "still there?")
+
+        await bench.slack.wait_for(lambda: len(bench.inbox.kept) == 1, timeout_s=20)
+
+
 async def test_a_slash_command_is_answered_to_its_author_only() -> None:
     async with running() as bench:
         run = await bench.slack.command("U1", "C1", "/model", " phi ")

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+
+import pytest
+
+from adapters.chat.slack_reply import PART_CHARS, PLACEHOLDER
+from adapters.chat.splitting import split_markdown
+from adapters.chat.types import Activity, AttachmentError, DeliveryError, Draft, Message
+from tests.adapters.chat.slack_bot import Bench, running
+from tests.twins.slack.world import Posted
+
+
+async def asked(bench: Bench, *, channel: str = "C1") -> Message:
+    await bench.slack.say("U1", channel, "question", mention_bot=channel != "D1")
+    return (await bench.heard())[0]
+
+
+def _says(posted: Posted, text: str) -> bool:
+    return posted.text == text
+
+
+def ts_of(message_id: str) -> str:
+    return message_id.partition(":")[2]
+
+
+async def test_an_answer_grows_in_the_thread_and_ends_with_the_whole_text() -> None:
+    async with running() as bench:
+        bench.slack.web.limits["chat.update"] = (45, 60.0)
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        placeholder = await reply.open(None)
+        words = [f"word{number}" for number in range(300)]
+        for count in range(1, len(words) + 1):
+            reply.show(Draft(" ".join(words[:count])))
+            await asyncio.sleep(0.003)
+        await reply.deliver(0, " ".join(words), token="t0")
+        await reply.aclose()
+
+        texts = [edit.text for edit in bench.slack.edits_of("C1", ts_of(placeholder))]
+        assert texts[0] == PLACEHOLDER
+        assert texts[-1] == " ".join(words)
+        assert 5 < len(texts) <= 46
+        assert all(texts[-1].startswith(text) for text in texts[1:])
+        assert bench.slack.web.refused == {}
+        assert bench.slack.messages("C1", message.conversation.thread)[1:] == [texts[-1]]
+
+
+async def test_what_is_being_done_is_shown_while_there_is_no_text() -> None:
+    async with running() as bench:
+        reply = bench.adapter.reply(await asked(bench))
+        placeholder = ts_of(await reply.open(None))
+        for draft, shown in (
+            (Draft(status="Waiting for a free model"), "_Waiting for a free model_"),
+            (Draft(activities=(Activity("calculate", "running"),)), "_Using calculate…_"),
+            (Draft(activities=(Activity("look", "running"),)), "_Looking at the image…_"),
+        ):
+            reply.show(draft)
+            posted = bench.slack.world.posted["C1", placeholder]
+            await bench.slack.wait_for(partial(_says, posted, shown))
+        await reply.aclose()
+
+
+async def test_a_direct_message_is_answered_at_top_level() -> None:
+    async with running() as bench:
+        reply = bench.adapter.reply(await asked(bench, channel="D1"))
+        await reply.open(None)
+        await reply.deliver(0, "answer", token="t0")
+        await reply.aclose()
+
+        assert bench.slack.messages("D1") == ["question", "answer"]
+
+
+async def test_a_long_answer_arrives_whole_and_in_order() -> None:
+    text = "\n".join(f"line {number} " + "x" * 80 for number in range(240))
+    assert len(text) > 20_000
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        await reply.open(None)
+        parts = split_markdown(text, bench.adapter.limits.part_chars)
+        for index, part in enumerate(parts):
+            await reply.deliver(index, part, token=f"t{index}")
+        await reply.aclose()
+
+        _, *answers = bench.slack.posted("C1", message.conversation.thread)
+        assert "\n".join(each.text for each in answers) == text
+        assert [each.metadata for each in answers] == [
+            {"event_type": "firstline_part", "event_payload": {"token": f"t{index}"}}
+            for index in range(len(parts))
+        ]
+        assert all(each.sent["unfurl_links"] is False for each in answers[1:])
+        assert bench.slack.web.refused == {}
+
+
+async def test_nobody_can_be_pinged_by_an_answer() -> None:
+    text = "<!channel> <@U1> <!subteam^S1|x> <#C1|y> & `a < b` <!DOCTYPE html>"
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        await reply.open(None)
+        await reply.deliver(0, text, token="t0")
+        await reply.aclose()
+
+        answer = bench.slack.posted("C1", message.conversation.thread)[1]
+        assert answer.text == ("‹!channel> ‹@U1> ‹!subteam^S1|x> ‹#C1|y> & `a < b` <!DOCTYPE html>")
+        assert "<" not in answer.sent["text"]
+        assert (answer.sent["parse"], answer.sent["link_names"]) == ("none", False)
+
+
+async def test_a_full_part_of_mentions_still_fits() -> None:
+    async with running() as bench:
+        reply = bench.adapter.reply(await asked(bench))
+        await reply.open(None)
+        await reply.deliver(0, "<!here>" * (PART_CHARS // 7), token="t0")
+        await reply.aclose()
+
+        assert bench.slack.web.refused == {}
+
+
+@pytest.mark.parametrize("index", [0, 1])
+async def test_a_connection_cut_after_acceptance_posts_nothing_twice(index: int) -> None:
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        if index:
+            await reply.open(None)
+        bench.slack.web.cut_after["chat.postMessage"] = 1
+        message_id = await reply.deliver(index, "part", token="t")
+        await reply.aclose()
+
+        answers = bench.slack.posted("C1", message.conversation.thread)[1:]
+        assert [each.text for each in answers].count("part") == 1
+        assert ts_of(message_id) == answers[-1].ts
+
+
+async def test_a_restarted_bot_adopts_the_placeholder_and_a_part_already_sent() -> None:
+    async with running() as bench:
+        message = await asked(bench)
+        died = bench.adapter.reply(message)
+        placeholder = await died.open(None)
+        second = await died.deliver(1, "second", token="t1")
+        await died.aclose()
+
+        reply = bench.adapter.reply(message)
+        assert await reply.open(placeholder) == placeholder
+        assert await reply.deliver(0, "first", token="t0") == placeholder
+        assert await reply.deliver(1, "second", token="t1") == second
+        await reply.aclose()
+        answers = bench.slack.messages("C1", message.conversation.thread)[1:]
+        assert answers == ["first", "second"]
+
+
+async def test_a_placeholder_somebody_deleted_is_posted_anew() -> None:
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        placeholder = await reply.open(None)
+        bench.slack.remove(bench.slack.world.posted["C1", ts_of(placeholder)])
+        await reply.deliver(0, "answer", token="t0")
+        await reply.aclose()
+
+        assert bench.slack.messages("C1", message.conversation.thread)[1:] == ["answer"]
+
+
+async def test_a_final_text_waits_out_a_429_and_no_call_comes_too_early() -> None:
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        await reply.open(None)
+        bench.slack.web.scripted_429["chat.update"] = deque([1.0])
+        began = asyncio.get_running_loop().time()
+        await reply.deliver(0, "answer", token="t0")
+        await reply.aclose()
+
+        assert asyncio.get_running_loop().time() - began >= 1.0
+        assert bench.slack.web.refused["chat.update:ratelimited"] == 1
+        assert bench.slack.messages("C1", message.conversation.thread)[1:] == ["answer"]
+
+
+async def test_a_wait_of_more_than_a_minute_is_given_back() -> None:
+    async with running() as bench:
+        reply = bench.adapter.reply(await asked(bench))
+        bench.slack.web.scripted_429["chat.postMessage"] = deque([600.0])
+        with pytest.raises(DeliveryError) as caught:
+            await reply.open(None)
+        await reply.aclose()
+
+    assert caught.value.retryable
+
+
+async def test_a_channel_without_the_bot_is_a_lasting_fault_with_a_remedy() -> None:
+    async with running() as bench:
+        bench.slack.add_channel("C2", with_bot=False)
+        await bench.slack.say("U1", "C2", "hello", mention_bot=True)
+        [message] = await bench.heard()
+        with pytest.raises(DeliveryError, match="invite the bot") as caught:
+            await bench.adapter.reply(message).open(None)
+
+    assert not caught.value.retryable
+
+
+async def with_file(
+    bench: Bench, name: str = "error.png", content: bytes = b"\x89PNG.."
+) -> Message:
+    await bench.slack.say("U1", "D1", "look", files=[(name, content)])
+    return (await bench.heard())[0]
+
+
+@pytest.mark.parametrize("name", ["error.png", "page.html"])
+async def test_a_file_is_fetched_with_the_bots_token(name: str) -> None:
+    async with running() as bench:
+        message = await with_file(bench, name)
+        content = await bench.adapter.fetch(message.attachments[0], max_bytes=1000)
+
+    assert content == b"\x89PNG.."
+
+
+@pytest.mark.parametrize("name", ["error.png", "page.html"])
+async def test_a_sign_in_page_in_place_of_a_file_names_the_missing_scope(name: str) -> None:
+    async with running() as bench:
+        bench.slack.scopes -= {"files:read"}
+        message = await with_file(bench, name)
+        with pytest.raises(AttachmentError, match="missing the files:read scope"):
+            await bench.adapter.fetch(message.attachments[0], max_bytes=1000)
+
+
+@pytest.mark.parametrize("claimed", [5_000_000, 10])
+async def test_a_file_over_the_limit_is_refused_whatever_size_it_claims(claimed: int) -> None:
+    async with running() as bench:
+        message = await with_file(bench, content=b"x" * 5_000_000)
+        attachment = message.attachments[0]
+        lying = type(attachment)(
+            attachment.attachment_id, "big.png", "image/png", claimed, attachment.locator
+        )
+        with pytest.raises(AttachmentError, match="the limit is 1 MB"):
+            await bench.adapter.fetch(lying, max_bytes=1024 * 1024)
+
+
+async def test_the_token_is_sent_to_slack_only() -> None:
+    async with running() as bench:
+        message = await with_file(bench)
+        attachment = message.attachments[0]
+        bench.slack.redirects[attachment.attachment_id] = bench.slack.base_url + "/elsewhere"
+        with pytest.raises(AttachmentError, match="files:read"):
+            await bench.adapter.fetch(attachment, max_bytes=1000)
+        foreign = type(attachment)("F1", "x.png", "image/png", 4, "http://127.0.0.1:9/x.png")
+        with pytest.raises(AttachmentError, match="outside Slack"):
+            await bench.adapter.fetch(foreign, max_bytes=1000)
+
+        assert len(bench.slack.file_tokens_seen) == 1
