@@ -82,18 +82,21 @@ function joinLists(found) {
   return joined;
 }
 
-export function renderBlock(block) {
+const MAX_DEPTH = 12; // of quotes and lists in each other
+
+export function renderBlock(block, depth = 0) {
   const lines = block.split("\n");
   const first = lines[0];
   const heading = /^(#{1,6})\s+(.*?)\s*#*\s*$/.exec(first);
+  if (depth > MAX_DEPTH) return el("p", {}, ...plain(block));
   if (FENCE.test(first)) return code(lines);
   if (heading) return el(`h${Math.min(heading[1].length + 2, 6)}`, {}, ...inline(heading[2]));
   if (RULE.test(first)) return el("hr");
-  if (ITEM.test(first)) return list(lines);
+  if (ITEM.test(first)) return list(lines, depth);
   if (lines.length > 1 && ROW.test(first) && /^\s*\|[\s:|-]+\|\s*$/.test(lines[1])) return table(lines);
   if (/^\s*>/.test(first)) {
     const inner = lines.map((line) => line.replace(/^\s*>\s?/, "")).join("\n");
-    return el("blockquote", {}, ...blocks(inner).slice(0, 50).map(renderBlock));
+    return el("blockquote", {}, ...blocks(inner).map((part) => renderBlock(part, depth + 1)));
   }
   return el("p", {}, ...inline(block));
 }
@@ -112,19 +115,19 @@ function code(lines) {
   return el("div", { className: "code" }, head, el("pre", { tabIndex: 0 }, el("code", {}, text)));
 }
 
-function list(lines) {
+function list(lines, depth) {
   const top = ITEM.exec(lines[0]);
   const indent = top[1].length;
   const ordered = /\d/.test(top[2]);
   const node = el(ordered ? "ol" : "ul");
-  if (ordered) node.start = parseInt(top[2], 10);
+  if (ordered && parseInt(top[2], 10) !== 1) node.start = parseInt(top[2], 10);
   let item = null;
   for (const line of lines) {
     const match = ITEM.exec(line);
     if (match && (match[1].length <= indent + 1 || !item)) node.append((item = newItem(match[3])));
     else item.below.push(line);
   }
-  for (const entry of node.children) fill(entry);
+  for (const entry of node.children) fill(entry, depth);
   return node;
 }
 
@@ -135,14 +138,14 @@ function newItem(text) {
   return item;
 }
 
-function fill(item) {
+function fill(item, depth) {
   const at = item.below.findIndex((line) => ITEM.test(line) || FENCE.test(line));
   const own = at < 0 ? item.below : item.below.slice(0, at);
   item.append(...inline([...item.first, ...own.map((line) => line.trim())].join("\n")));
   if (at < 0) return;
-  const depth = /^\s*/.exec(item.below[at])[0].length;
-  const inner = item.below.slice(at).map((line) => line.slice(Math.min(depth, /^\s*/.exec(line)[0].length)));
-  item.append(...blocks(inner.join("\n")).map(renderBlock));
+  const indent = /^\s*/.exec(item.below[at])[0].length;
+  const inner = item.below.slice(at).map((line) => line.slice(Math.min(indent, /^\s*/.exec(line)[0].length)));
+  item.append(...blocks(inner.join("\n")).map((part) => renderBlock(part, depth + 1)));
 }
 
 function table(lines) {
