@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import io
+import socket
+from pathlib import Path
+
+from rich.console import Console
+
+from bot.doctor import examine
+from bot.settings import load_settings
+
+
+async def test_each_fault_comes_with_its_one_fix(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        overrides = {
+            "data_dir": tmp_path,
+            "redis.url": "redis://:canary@127.0.0.1:1/0",
+            "web.port": port,
+            "models.routes.lost": {"backend": "openvino", "path": str(tmp_path / "none")},
+            "roles.planner": ["lost"],
+            "roles.vision": [],
+        }
+        out = io.StringIO()
+        code = await examine(
+            load_settings(environ={}, overrides=overrides), console=Console(file=out, width=200)
+        )
+    shown = out.getvalue()
+
+    assert code == 1
+    assert "FAULT redis: Redis does not answer" in shown
+    assert "FAULT model route lost" in shown
+    assert "FAULT role vision: name a route in roles.vision" in shown
+    assert f"FAULT port: port {port} on 127.0.0.1 is in use" in shown
+    assert "ok    slack: off" in shown
+    assert "canary" not in shown
+
+
+async def test_a_healthy_redis_is_described(tmp_path: Path, redis_url: str) -> None:
+    overrides = {"data_dir": tmp_path, "redis.url": redis_url, "web.port": 0}
+    overrides |= {"models.routes.play": {"backend": "scripted"}}
+    overrides |= {"roles.planner": ["play"], "roles.vision": ["play"]}
+    out = io.StringIO()
+    settings = load_settings(environ={}, overrides=overrides)
+    await examine(settings, console=Console(file=out, width=200))
+
+    assert "noeviction, append-only on" in out.getvalue()
