@@ -1,0 +1,184 @@
+"""The only file that imports openvino_genai: a pipeline, its tokenizer, one blocking call.
+
+Measured with 2026.4.1: `LLMPipeline.generate` runs without the interpreter lock (the event
+loop lags 3 ms); `ContinuousBatchingPipeline.step` holds it (500 ms), so it can't be used.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.models.grammar import SchemaNotCovered, grammar_of
+from agents.ports import FinishReason, ImageData
+from tools.contract import JsonSchema
+
+VISION_FILE = "openvino_vision_embeddings_model.xml"
+_CHUNK_CHARS = 2000  # far below 8,192 tokens, where GGUF tokenizers cut in silence
+
+
+class EngineUnavailable(Exception):
+    """The engine's packages or the model's files are missing or unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    prompt: str
+    max_tokens: int
+    temperature: float = 0.0
+    schema: JsonSchema | None = None
+    images: tuple[ImageData, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine:
+    """Blocking; `generate` must be called by one thread at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str,
+        threads: int | None,
+        cached_tokens: int,
+        stops: Sequence[str],
+    ) -> None:
+        self._genai = _import_genai()
+        if not path.exists():
+            raise EngineUnavailable(f"model path {path.name!r} does not exist")
+        self.takes_images = (path / VISION_FILE).exists()
+        kind = self._genai.VLMPipeline if self.takes_images else self._genai.LLMPipeline
+        try:
+            self._pipeline = kind(
+                str(path),
+                device,
+                scheduler_config=self._scheduler(cached_tokens),
+                INFERENCE_NUM_THREADS=threads or _cores(),
+            )
+        except RuntimeError as error:
+            raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
+        self._tokenizer = self._pipeline.get_tokenizer()
+        self._stop_ids = {ids[0] for ids in map(self.encode, stops) if len(ids) == 1}
+
+    def _scheduler(self, cached_tokens: int) -> Any:
+        scheduler = self._genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = True
+        scheduler.num_kv_blocks = max(cached_tokens // 32, 8)  # 32 tokens a block on CPU
+        scheduler.max_num_batched_tokens = 512
+        return scheduler
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids; control tags count as the tokens they are."""
+        tensor = self._tokenizer.encode(text, add_special_tokens=False).input_ids
+        return [int(one) for one in tensor.data[0]] if tensor.shape[1] else []
+
+    def count(self, text: str) -> int:
+        """Exact number of tokens, also past the length where tokenizers cut."""
+        return sum(
+            int(self._tokenizer.encode(part, add_special_tokens=False).input_ids.shape[1])
+            for part in _chunks(text)
+        )
+
+    def generate(self, job: Job, on_text: Callable[[str], bool]) -> Outcome:
+        """Run to the end; `on_text` returns False to stop. Raises `RuntimeError`."""
+        status = self._genai.StreamingStatus
+
+        def streamer(text: str) -> Any:
+            return status.RUNNING if on_text(text) else status.CANCEL
+
+        config = self._config(job)
+        if self.takes_images:
+            images = [_pixels(image) for image in job.images]
+            result = self._pipeline.generate(
+                job.prompt, images=images, generation_config=config, streamer=streamer
+            )
+        else:
+            inputs = self._tokenizer.encode(job.prompt, add_special_tokens=False)
+            result = self._pipeline.generate(inputs, config, streamer)
+        return self._outcome(result)
+
+    def _outcome(self, result: Any) -> Outcome:
+        ran_out = result.finish_reasons == [self._genai.GenerationFinishReason.LENGTH]
+        metrics = result.perf_metrics
+        return Outcome(
+            "length" if ran_out else "stop",
+            int(metrics.get_num_input_tokens()),
+            int(metrics.get_num_generated_tokens()),
+        )
+
+    def _config(self, job: Job) -> Any:
+        config = self._pipeline.get_generation_config()
+        config.apply_chat_template = False
+        config.max_new_tokens = job.max_tokens
+        config.do_sample = job.temperature > 0
+        if job.temperature > 0:
+            config.temperature = job.temperature
+        config.stop_token_ids = set(config.stop_token_ids) | self._stop_ids
+        if job.schema is not None:
+            config.structured_output_config = self._structure(job.schema)
+        return config
+
+    def _structure(self, schema: JsonSchema) -> Any:
+        try:
+            return self._genai.StructuredOutputConfig(grammar=grammar_of(schema))
+        except SchemaNotCovered:
+            return self._genai.StructuredOutputConfig(json_schema=json.dumps(schema))
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        del self._pipeline, self._tokenizer
+        gc.collect()
+
+
+def reason_of(error: BaseException) -> str:
+    """The last line of an engine's message, without the build machine's paths."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rsplit("/", 1)[-1][:200]
+
+
+def _import_genai() -> Any:
+    try:
+        return importlib.import_module("openvino_genai")
+    except ImportError as error:
+        remedy = "the engine is not installed; run: pip install 'firstline[openvino]'"
+        raise EngineUnavailable(remedy) from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
+def _chunks(text: str) -> list[str]:
+    """Pieces cut before a blank, where no token spans the cut."""
+    parts: list[str] = []
+    start = 0
+    while len(text) - start > _CHUNK_CHARS:
+        end = text.rfind(" ", start + 1, start + _CHUNK_CHARS)
+        end = end if end > start else start + _CHUNK_CHARS
+        while end > start + 1 and text[end - 1] == " ":
+            end -= 1
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]] if text[start:] else parts
+
+
+def _pixels(image: ImageData) -> Any:
+    import numpy
+    from PIL import Image
+
+    tensor = importlib.import_module("openvino").Tensor
+    with Image.open(io.BytesIO(image.data), formats=["PNG", "JPEG"]) as picture:
+        return tensor(numpy.asarray(picture.convert("RGB"))[None])
