@@ -10,6 +10,9 @@ from bot.doctor import examine
 from bot.settings import load_settings
 
 
+LOST = {"backend": "openai_api", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+
+
 async def test_each_fault_comes_with_its_one_fix(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -17,7 +20,7 @@ async def test_each_fault_comes_with_its_one_fix(tmp_path: Path) -> None:
             "data_dir": tmp_path,
             "redis.url": "redis://:canary@127.0.0.1:1/0",
             "web.port": port,
-            "models.routes.lost": {"backend": "openvino", "path": str(tmp_path / "none")},
+            "models.routes.lost": LOST,
             "roles.planner": ["lost"],
             "roles.vision": [],
         }

@@ -43,6 +43,7 @@ async def test_the_bot_is_ready_when_redis_answers_and_every_platform_is_connect
         waiting = await http.get("/readyz")
         connected.add("slack")
         ready = await http.get("/readyz")
+        assert (await ready.json()) == {"ready": True, "faults": {}}
         assert (waiting.status, ready.status) == (503, 200)
         assert (await waiting.json())["faults"] == {"slack": "is not connected"}
 

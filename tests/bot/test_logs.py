@@ -55,7 +55,7 @@ def test_secrets_never_reach_a_line(form: Literal["console", "json"]) -> None:
 @hypothesis_settings(max_examples=150, deadline=None)
 def test_one_event_is_one_line_whatever_a_field_holds(key: str, value: str) -> None:
     for form in ("console", "json"):
-        line = _logged(form, **{key: value})  # type: ignore[arg-type]
+        line = _logged(form, **{key: value})
         assert len(line.splitlines()) == 1
         if form == "json":
             assert json.loads(line)["event"] == "a.event"
