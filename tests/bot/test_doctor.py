@@ -9,7 +9,6 @@ from rich.console import Console
 from bot.doctor import examine
 from bot.settings import load_settings
 
-
 LOST = {"backend": "openai_api", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
 
 
