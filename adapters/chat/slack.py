@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
 from yarl import URL
 
@@ -87,7 +88,8 @@ class SlackAdapter:
             reader = EventReader(
                 directory, adapter=self._name, team_id=team_id, bot_user_id=bot_user_id
             )
-            app = self._bolt(_Intake(inbox, reader, self._ask, self._answer_later))
+            intake = _Intake(inbox, reader, self._ask, self._answer_later)
+            app = self._bolt(intake, who)
             while True:
                 async with self._connected(app) as handler:
                     await _until_dead(handler)
@@ -103,9 +105,19 @@ class SlackAdapter:
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         return await self._files.fetch(attachment, max_bytes=max_bytes)
 
-    def _bolt(self, intake: _Intake) -> AsyncApp:
+    def _bolt(self, intake: _Intake, who: Mapping[str, Any]) -> AsyncApp:
+        async def authorize() -> AuthorizeResult:
+            return AuthorizeResult(
+                enterprise_id=who.get("enterprise_id"),
+                team_id=who.get("team_id"),
+                bot_user_id=who.get("user_id"),
+                bot_id=who.get("bot_id"),
+                bot_token=self._api.client.token,
+            )
+
         app = AsyncApp(
-            client=self._api.client,
+            client=self._api.client_for(None),
+            authorize=authorize,  # bolt's own acknowledges an event when auth.test fails
             logger=self._api.logger,
             name=self._name,
             request_verification_enabled=False,  # for HTTP; a socket has no signature
@@ -161,9 +173,8 @@ class SlackAdapter:
         try:
             timeout = aiohttp.ClientTimeout(total=10.0)
             async with aiohttp.ClientSession(timeout=timeout) as session:
-                await session.post(
-                    URL(response_url, encoded=True), json=_ephemeral(text), allow_redirects=False
-                )
+                where, proxy = URL(response_url, encoded=True), self._api.client.proxy
+                await session.post(where, json=_ephemeral(text), proxy=proxy)
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("slack.command_unanswered", error=type(error).__name__)
 

@@ -82,16 +82,20 @@ class SlackApi:
         quiet = logging.getLogger("adapters.chat.slack.sdk")
         quiet.setLevel(logging.WARNING)  # the SDK writes whole payloads at DEBUG
         self.logger = quiet
-        self.client = AsyncWebClient(
-            token=bot_token,
-            base_url=api_url.rstrip("/") + "/",
-            timeout=int(CALL_TIMEOUT_S),
-            logger=quiet,
-            retry_handlers=[],  # the default one posts twice when a line drops late
-        )
+        self._api_url = api_url.rstrip("/") + "/"
+        self.client = self.client_for(bot_token)
         self.scopes: frozenset[str] = frozenset()
         self._in_flight = 0
         self._closing: aiohttp.ClientSession | None = None
+
+    def client_for(self, token: str | None) -> AsyncWebClient:
+        return AsyncWebClient(
+            token=token,
+            base_url=self._api_url,
+            timeout=int(CALL_TIMEOUT_S),
+            logger=self.logger,
+            retry_handlers=[],  # the default one posts twice when a line drops late
+        )
 
     def open(self) -> None:
         """Use one kept connection pool from here on."""

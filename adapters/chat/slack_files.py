@@ -56,7 +56,8 @@ class SlackFiles:
         self, session: aiohttp.ClientSession, url: URL, attachment: Attachment, max_bytes: int
     ) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}"}
-        async with session.get(url, headers=headers, allow_redirects=False) as answer:
+        proxy = self._api.client.proxy  # the same way out as every other call
+        async with session.get(url, headers=headers, proxy=proxy, allow_redirects=False) as answer:
             if answer.status in (401, 403) or 300 <= answer.status < 400:
                 raise _locked(attachment)
             if answer.status != 200:

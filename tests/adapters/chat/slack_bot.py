@@ -51,12 +51,13 @@ class Bench:
         await self.slack.wait_for(lambda: all(each.acked.is_set() for each in sent))
 
 
-def adapter_for(slack: SlackTwin, *, edit_every_s: float = 0.02) -> SlackAdapter:
+def adapter_for(slack: SlackTwin, *, updates_per_minute: int = 45) -> SlackAdapter:
     return SlackAdapter(
         bot_token=slack.bot_token,
         app_token=slack.app_token,
         api_url=slack.api_url,
-        edit_every_s=edit_every_s,
+        updates_per_minute=updates_per_minute,
+        edit_every_s=0.02,
         settle_s=0.05,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 
 import pytest
@@ -200,6 +201,23 @@ async def test_a_wrong_token_ends_the_run_and_names_the_remedy(wrong: str) -> No
         )
         with pytest.raises(AdapterError, match=rf"the {wrong} token was refused \(invalid_auth\)"):
             await adapter.run(RecordingInbox())
+
+
+async def test_no_token_and_nothing_a_person_wrote_reaches_the_logs(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with running(RecordingInbox(refusals=1)) as bench:
+        bench.slack.socket.ack_timeout_s = 0.3
+        await bench.slack.say("U1", "D1", "canary text", files=[("canary.png", b"x")])
+        [message] = await bench.heard()
+        await bench.adapter.fetch(message.attachments[0], max_bytes=10)
+        await bench.slack.command("U1", "D1", "/model", "canary argument")
+
+    logged = caplog.text + "".join(capsys.readouterr())
+    assert "slack.not_accepted" in logged
+    for secret in ("canary", bench.slack.bot_token, bench.slack.app_token):
+        assert secret not in logged
 
 
 async def test_diagnose_names_missing_scopes_and_wrong_tokens() -> None:

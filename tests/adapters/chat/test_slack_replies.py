@@ -5,11 +5,12 @@ from collections import deque
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.chat.slack_reply import PART_CHARS, PLACEHOLDER
 from adapters.chat.splitting import split_markdown
 from adapters.chat.types import Activity, AttachmentError, DeliveryError, Draft, Message
-from tests.adapters.chat.slack_bot import Bench, running
+from tests.adapters.chat.slack_bot import Bench, adapter_for, running
 from tests.twins.slack.world import Posted
 
 
@@ -46,6 +47,28 @@ async def test_an_answer_grows_in_the_thread_and_ends_with_the_whole_text() -> N
         assert all(texts[-1].startswith(text) for text in texts[1:])
         assert bench.slack.web.refused == {}
         assert bench.slack.messages("C1", message.conversation.thread)[1:] == [texts[-1]]
+
+
+async def test_conversations_share_one_limit_and_final_texts_need_not_wait_for_it() -> None:
+    async with running() as bench:
+        bench.slack.web.limits["chat.update"] = (20, 60.0)
+        adapter = adapter_for(bench.slack, updates_per_minute=20)
+        for number in range(4):
+            bench.slack.add_channel(f"C{number}")
+            await bench.slack.say("U1", f"C{number}", "question", mention_bot=True)
+        replies = [adapter.reply(message) for message in await bench.heard(4)]
+        await asyncio.gather(*(reply.open(None) for reply in replies))
+        for count in range(60):
+            for reply in replies:
+                reply.show(Draft("word " * count))
+            await asyncio.sleep(0.005)
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(reply.deliver(0, "answer", token="t") for reply in replies))
+
+        assert asyncio.get_running_loop().time() - began < 2
+        shown = [each.text for each in bench.slack.world.posted.values() if each.bot_id]
+        assert shown == ["answer"] * 4
+        assert bench.slack.web.refused == {}
 
 
 async def test_what_is_being_done_is_shown_while_there_is_no_text() -> None:
@@ -218,6 +241,15 @@ async def test_a_file_is_fetched_with_the_bots_token(name: str) -> None:
     assert content == b"\x89PNG.."
 
 
+async def test_a_file_shared_from_another_company_is_looked_up_first() -> None:
+    async with running() as bench:
+        message = await with_file(bench)
+        attachment = replace(message.attachments[0], locator="id:")
+        content = await bench.adapter.fetch(attachment, max_bytes=1000)
+
+    assert content == b"\x89PNG.."
+
+
 @pytest.mark.parametrize("name", ["error.png", "page.html"])
 async def test_a_sign_in_page_in_place_of_a_file_names_the_missing_scope(name: str) -> None:
     async with running() as bench:
@@ -232,9 +264,7 @@ async def test_a_file_over_the_limit_is_refused_whatever_size_it_claims(claimed:
     async with running() as bench:
         message = await with_file(bench, content=b"x" * 5_000_000)
         attachment = message.attachments[0]
-        lying = type(attachment)(
-            attachment.attachment_id, "big.png", "image/png", claimed, attachment.locator
-        )
+        lying = replace(attachment, size_bytes=claimed)
         with pytest.raises(AttachmentError, match="the limit is 1 MB"):
             await bench.adapter.fetch(lying, max_bytes=1024 * 1024)
 
@@ -246,7 +276,7 @@ async def test_the_token_is_sent_to_slack_only() -> None:
         bench.slack.redirects[attachment.attachment_id] = bench.slack.base_url + "/elsewhere"
         with pytest.raises(AttachmentError, match="files:read"):
             await bench.adapter.fetch(attachment, max_bytes=1000)
-        foreign = type(attachment)("F1", "x.png", "image/png", 4, "http://127.0.0.1:9/x.png")
+        foreign = replace(attachment, locator="http://127.0.0.1:9/x.png")
         with pytest.raises(AttachmentError, match="outside Slack"):
             await bench.adapter.fetch(foreign, max_bytes=1000)
 
