@@ -54,7 +54,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 class Ledger:
     """Every durable change of a turn. All methods raise `StoreUnavailable`, and those that
-    take a lease raise `StaleLease` when another worker took over."""
+    take a lease raise `StaleLease` when another worker took over.
+
+    A claim brings between half of `window` and `window` memory entries; where they begin moves
+    half a window at a time.
+    """
 
     def __init__(
         self, batcher: Batcher, keys: Keys, *, lease_ms: int = 30_000, window: int = 100

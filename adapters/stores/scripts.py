@@ -60,9 +60,12 @@ if redis.call('EXISTS', KEYS[4]) == 0 then
 end
 redis.call('HINCRBY', KEYS[4], 'deaths', 1)
 redis.call('ZADD', KEYS[9], now_ms() + ARGV[2] + ARGV[5], ARGV[3])
+-- The window's start moves in big steps, so that prompts keep their beginning.
+local stored, window = redis.call('LLEN', KEYS[7]), tonumber(ARGV[4])
+local start = math.max(0, math.floor((stored - window / 2) / (window / 2)) * (window / 2))
 return {redis.call('INCR', KEYS[2]), redis.call('HGETALL', KEYS[4]),
   redis.call('LRANGE', KEYS[5], 0, -1), redis.call('HGETALL', KEYS[6]),
-  redis.call('LRANGE', KEYS[7], -tonumber(ARGV[4]), -1), redis.call('HGETALL', KEYS[8])}
+  redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[8])}
 """
 )
 

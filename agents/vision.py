@@ -1,0 +1,52 @@
+"""Vision: a role of its own; what it says is data of the lowest trust."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from agents.ports import Delta, ImageData, ModelBackend, ModelRequest, PromptMessage
+from agents.routing import Router, Serving
+from tools.contract import Seen
+from tools.labels import Integrity, Label
+
+MAX_CHARS = 4000
+TEXT_ONLY_MARK = "Text read from the image"
+_MAX_TOKENS = 512
+_DESCRIBE = (
+    "Describe this image for someone who can't see it. First say what it shows, then copy every "
+    "word and number in it exactly. Say only what is there."
+)
+
+
+class Eyes:
+    """Asks the vision role about one image at a time."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def describe(
+        self, image: ImageData, *, question: str | None, pin: str | None = None
+    ) -> Seen:
+        """What the first vision route that can serve says, at most 4,000 characters.
+
+        Raises `NoRouteError` when none can, and `BackendError` when one broke off halfway.
+        """
+        reads_text_only = False
+
+        async def build(backend: ModelBackend) -> ModelRequest:
+            asked = question or _DESCRIBE
+            message = PromptMessage("user", asked, (image,))
+            return ModelRequest((message,), max_tokens=_MAX_TOKENS)
+
+        route, text = "", list[str]()
+        async with aclosing(self._router.stream("vision", build, pin=pin)) as items:
+            async for item in items:
+                if isinstance(item, Serving):
+                    route, text = item.route, []
+                    reads_text_only = item.backend.capabilities.reads_text_only
+                elif isinstance(item, Delta):
+                    text.append(item.text)
+        said = "".join(text).strip()[:MAX_CHARS] or "(the vision model said nothing)"
+        if reads_text_only:
+            said = f"{TEXT_ONLY_MARK}: {said}"
+        return Seen(said, route, Label(Integrity.UNTRUSTED))
