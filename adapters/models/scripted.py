@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from adapters.models.scripted_demo import demo_policy
 from adapters.models.scripted_replies import (
+    Cut,
     Fail,
     FailMidStream,
     Garble,
@@ -22,6 +23,7 @@ from agents.ports import Capabilities, Delta, Finish, FinishReason, ModelRequest
 
 __all__ = [
     "DEFAULT_CAPABILITIES",
+    "Cut",
     "Fail",
     "FailMidStream",
     "Garble",
@@ -55,7 +57,7 @@ class ScriptedBackend:
         capabilities: Capabilities = DEFAULT_CAPABILITIES,
     ) -> None:
         self._name, self._capabilities = name, capabilities
-        self._replies = replies if callable(replies) else _played(name, tuple(replies))
+        self.policy: Policy = replies if callable(replies) else _played(name, tuple(replies))
         self._closed = False
         self.requests: list[ModelRequest] = []
         self.cancelled = 0  # streams closed before their end
@@ -77,7 +79,7 @@ class ScriptedBackend:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         prompt_tokens = self._check(request)
         self.requests.append(request)
-        reply = self._replies(request)
+        reply = self.policy(request)
         if isinstance(reply, Fail):
             raise reply.error
         text, reason = limited(reply.text, request)
@@ -95,6 +97,9 @@ class ScriptedBackend:
             raise
         if isinstance(reply, FailMidStream):
             raise reply.error
+        if isinstance(reply, Cut):
+            detail = "the connection broke before the answer was whole"
+            raise BackendError(self._name, detail, retryable=True)
         yield Finish(reason, Usage(prompt_tokens, scripted_tokens(text)))
 
     def _check(self, request: ModelRequest) -> int:

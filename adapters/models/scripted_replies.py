@@ -72,12 +72,25 @@ class Stall:
     delay_s: float = 0.0
 
 
-Reply = Say | Step | Garble | Fail | FailMidStream | Stall
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Send `after_chunks` deltas of `text`, then lose the connection."""
+
+    text: str
+    after_chunks: int = 1
+    chunk: int = 8
+    delay_s: float = 0.0
+
+
+Spoken = Say | Step | Garble | FailMidStream | Stall | Cut
+Reply = Spoken | Fail
 Policy = Callable[[ModelRequest], Reply]
 
 
-def spoken(reply: Say | Step | Garble | FailMidStream | Stall, text: str) -> Iterator[str]:
+def spoken(reply: Spoken, text: str) -> Iterator[str]:
     """The pieces that reach the listener before the reply ends, breaks or stalls."""
     step = reply.chunk or max(len(text), 1)
     cut = (text[at : at + step] for at in range(0, len(text), step))
-    return islice(cut, reply.after_chunks) if isinstance(reply, FailMidStream | Stall) else cut
+    return (
+        islice(cut, reply.after_chunks) if isinstance(reply, FailMidStream | Stall | Cut) else cut
+    )
