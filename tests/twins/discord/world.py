@@ -13,7 +13,7 @@ ChannelKind = Literal["text", "private", "thread", "dm"]
 
 EPOCH_MS = 1_420_070_400_000
 VIEW_CHANNEL = 1 << 10
-EVERYTHING = str((1 << 46) - 1)
+EVERYTHING = str(((1 << 46) - 1) & ~(1 << 3))  # all but Administrator
 TYPES: dict[ChannelKind, int] = {"text": 0, "private": 0, "thread": 11, "dm": 1}
 
 

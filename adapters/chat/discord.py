@@ -1,0 +1,267 @@
+"""Discord over its gateway: parses events, brings the connection back, answers in place."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from adapters.chat.discord_chains import Chains, key_of
+from adapters.chat.discord_files import fetch
+from adapters.chat.discord_reply import DiscordReply, spot, spot_of
+from adapters.chat.pacing import Pool
+from adapters.chat.splitting import clip
+from adapters.chat.types import (
+    AdapterError,
+    Attachment,
+    Author,
+    Command,
+    Inbox,
+    Limits,
+    Message,
+    NotAccepted,
+    ReplyStream,
+)
+
+if TYPE_CHECKING:
+    import discord
+
+    from adapters.chat.discord_sdk import Client, SdkWire
+
+log = structlog.get_logger(__name__)
+
+PUBLIC_API = "https://discord.com/api/v10"
+CALLS, WINDOW_S = 5, 5.0  # per channel, sends and edits together: observed, not documented
+ACCEPT_WITHIN_S = 60.0
+HEALTHY_AFTER_S = 60.0
+MAX_BACKOFF_S = 60.0
+POOLS = 2_000
+LOST = "I could not store your question. Please ask again in a minute."
+FAILED = "That did not work. Please try again in a minute."
+
+
+class DiscordAdapter:
+    """Implements `ChatAdapter`. discord.py keeps its address per process, so one per process."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        api_url: str = PUBLIC_API,
+        name: str = "discord",
+        gateway_url: str | None = None,
+        first_backoff_s: float = 1.0,
+    ) -> None:
+        self._token, self._api_url, self._gateway_url = token, api_url, gateway_url
+        self._name, self._first_backoff_s = name, first_backoff_s
+        self._client: Client | None = None
+        self._wire: SdkWire | None = None
+        self._pools: dict[int, Pool] = {}
+        self._turnstiles: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._chains = Chains(self._lookup)
+        self._inbox: Inbox | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._synced = False
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(part_chars=2000, edits_per_window=CALLS, window_s=WINDOW_S)
+
+    async def run(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        refused: AdapterError | None = None
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await self._stay_connected()
+            except AdapterError as error:
+                refused = error
+            finally:
+                self._tasks, self._client = None, None
+        if refused is not None:
+            raise refused
+
+    def reply(self, message: Message) -> ReplyStream:
+        channel, _ = spot_of(message)
+
+        def posted(message_id: str) -> None:
+            self._chains.posted(message_id, message.conversation)
+
+        return DiscordReply(self._calls(), self._pool(channel), message, posted=posted)
+
+    async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
+        own = None if self._api_url == PUBLIC_API else self._api_url
+        return await fetch(attachment, max_bytes=max_bytes, own_url=own)
+
+    async def _stay_connected(self) -> None:
+        """A new client after every crash: an explicit null in a dispatch ends discord.py."""
+        from adapters.chat.discord_sdk import Callbacks, Client, point_at
+
+        point_at(self._api_url, self._gateway_url)
+        callbacks = Callbacks(said=self._said, asked=self._asked, commanded=self._commanded)
+        ask_gateway = self._gateway_url is None and self._api_url != PUBLIC_API
+        backoff_s, loop = self._first_backoff_s, asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            self._client = Client(callbacks, sync=not self._synced, ask_gateway=ask_gateway)
+            try:
+                await self._client.live(self._token)
+            except AdapterError:
+                raise
+            except Exception as error:  # noqa: BLE001 (this lane is the whole connection)
+                log.warning("discord.client_ended", error=type(error).__name__)
+            self._synced |= self._client.commands_synced
+            if loop.time() - started > HEALTHY_AFTER_S:
+                backoff_s = self._first_backoff_s
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+    def _said(self, message: discord.Message) -> None:
+        person = not message.author.bot and message.webhook_id is None
+        if person and message.type.name in ("default", "reply"):
+            self._spawn(self._take(message), f"discord message {message.id}")
+
+    async def _take(self, message: discord.Message) -> None:
+        """Place and pass on one message; those of one channel keep their order."""
+        lock = self._turnstiles.setdefault(message.channel.id, asyncio.Lock())
+        async with lock:
+            user = self._client.user if self._client else None
+            placed = await self._chains.place(message, user.id) if user else None
+            if placed is None or user is None:
+                return
+            conversation, addressing = placed
+            said = Message(
+                event_id=str(message.id),
+                adapter=self._name,
+                conversation=conversation,
+                author=Author(str(message.author.id), "member"),
+                text=_without_mention(message.content, user.id),
+                sent_at=message.created_at.timestamp(),
+                message_id=spot(message.channel.id, message.id),
+                addressing=addressing,
+                attachments=tuple(_attachment(file) for file in message.attachments),
+            )
+            await self._pass_on(said)
+
+    async def _asked(self, interaction: discord.Interaction, question: str) -> None:
+        """`/ask`: echo the question where all can see it, and go on as with a message."""
+        from adapters.chat.discord_sdk import echo
+
+        channel = interaction.channel
+        if channel is None:
+            return
+        shown = clip(f"<@{interaction.user.id}> asks: {question}", 2000)
+        message_id = await echo(interaction, shown)
+        key = key_of(channel, interaction.guild, str(message_id))
+        self._chains.posted(str(message_id), key)
+        if interaction.guild is not None and key.thread == str(channel.id):
+            self._chains.joined(channel.id)
+        said = Message(
+            event_id=str(interaction.id),
+            adapter=self._name,
+            conversation=key,
+            author=_author(interaction),
+            text=question.strip(),
+            sent_at=interaction.created_at.timestamp(),
+            message_id=spot(channel.id, message_id),
+            addressing="command",
+        )
+        self._spawn(self._pass_on_asked(interaction, said), f"discord ask {interaction.id}")
+
+    async def _pass_on_asked(self, interaction: discord.Interaction, said: Message) -> None:
+        from adapters.chat.discord_sdk import tell
+
+        if not await self._pass_on(said):
+            await tell(interaction, LOST)
+
+    async def _commanded(self, interaction: discord.Interaction, name: str, argument: str) -> None:
+        """Answered in private; acknowledged first, because Discord waits for 3 s only."""
+        from adapters.chat.discord_sdk import defer, tell
+
+        await defer(interaction)
+        if interaction.channel is None or self._inbox is None:
+            return
+        conversation = key_of(interaction.channel, interaction.guild, None)
+        command = Command(name, argument.strip(), self._name, conversation, _author(interaction))
+        try:
+            async with asyncio.timeout(ACCEPT_WITHIN_S):
+                answer = await self._inbox.command(command)
+        except (NotAccepted, TimeoutError):
+            answer = FAILED
+        await tell(interaction, clip(answer, 2000))
+
+    async def _pass_on(self, said: Message) -> bool:
+        """Hand over; Discord never resends, so a store that is away is asked again."""
+        if self._inbox is None:
+            return False
+        wait_s, loop = 0.2, asyncio.get_running_loop()
+        give_up_at = loop.time() + ACCEPT_WITHIN_S
+        while True:
+            try:
+                await self._inbox.accept(said)
+            except NotAccepted:
+                if loop.time() + wait_s > give_up_at:
+                    log.error("discord.event_lost", event_id=said.event_id)
+                    return False
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, 10.0)
+            else:
+                return True
+
+    def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(_alone(work, name), name=name)
+
+    def _calls(self) -> SdkWire:
+        from adapters.chat.discord_sdk import SdkWire
+
+        if self._wire is None:
+            self._wire = SdkWire(lambda: self._client, self._pool)
+        return self._wire
+
+    def _pool(self, channel: int) -> Pool:
+        if channel not in self._pools:
+            if len(self._pools) >= POOLS:
+                self._pools.pop(next(iter(self._pools)))
+            self._pools[channel] = Pool(calls=CALLS, window_s=WINDOW_S)
+        return self._pools[channel]
+
+    async def _lookup(self, channel_id: int, message_id: int) -> discord.Message | None:
+        client = self._client
+        return None if client is None else await client.lookup(channel_id, message_id)
+
+
+async def _alone(work: Coroutine[Any, Any, object], name: str) -> None:
+    """One event's failure stays its own."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 (the border of one lane)
+        log.error("discord.event_broke", event=name, error=type(error).__name__)
+
+
+def _author(interaction: discord.Interaction) -> Author:
+    return Author(str(interaction.user.id), "bot" if interaction.user.bot else "member")
+
+
+def _without_mention(content: str, bot_id: int) -> str:
+    for form in (f"<@{bot_id}>", f"<@!{bot_id}>"):
+        content = content.replace(form, "")
+    return content.strip()
+
+
+def _attachment(file: discord.Attachment) -> Attachment:
+    media_type = file.content_type or "application/octet-stream"
+    return Attachment(str(file.id), file.filename, media_type, file.size, file.url)
+
+
+__all__ = ["PUBLIC_API", "DiscordAdapter"]
