@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from adapters.chat.types import Addressing, Attachment, Author, Command, Message
 from tools.identity import ConversationKey, tenant_of
 
 _SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
+_TO_ANOTHER = re.compile(r"\s*<@[UW]")  # begins with somebody else's mention
 FILE_BY_ID = "id:"  # a locator that must be looked up, as for Slack Connect files
 
 
@@ -85,7 +87,7 @@ class EventReader:
         if event["type"] == "app_mention" or mentions(str(event.get("text") or ""), self._bot):
             return "mention"
         thread = event.get("thread_ts")
-        if thread is None or thread == ts:
+        if thread is None or thread == ts or _TO_ANOTHER.match(str(event.get("text") or "")):
             return None
         part = await self._directory.takes_part(channel, str(thread), before=ts)
         return "followup" if part else None

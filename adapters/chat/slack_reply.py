@@ -32,7 +32,8 @@ class Pools:
 
     def posts(self, channel: str) -> Pool:
         if channel not in self._posts:
-            self._posts[channel] = Pool(calls=1, window_s=1.0, reserve=0)
+            # one a second on average; Slack allows short bursts
+            self._posts[channel] = Pool(calls=3, window_s=3.0, reserve=0)
         self._posts.move_to_end(channel)
         if len(self._posts) > _CHANNELS:
             self._posts.popitem(last=False)

@@ -68,6 +68,18 @@ async def test_a_follow_up_in_a_thread_needs_no_new_mention() -> None:
     assert (followup.addressing, followup.conversation.thread) == ("followup", root)
 
 
+async def test_what_is_said_to_somebody_else_in_its_thread_is_not_for_the_bot() -> None:
+    async with running() as bench:
+        root = await bench.slack.say("U1", "C1", "hello", mention_bot=True)
+        await bench.quiet()
+        channel = bench.slack.world.channels["C1"]
+        aside = {"user": "U1", "text": "<@U2> can you confirm?", "thread_ts": root}
+        bench.slack.tell(channel, aside)
+        await bench.quiet()
+
+        assert len(bench.inbox.kept) == 1
+
+
 async def test_a_restarted_bot_knows_its_threads_by_asking_slack() -> None:
     async with running() as bench:
         root = await bench.slack.say("U1", "C1", "hello", mention_bot=True)

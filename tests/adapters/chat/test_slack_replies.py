@@ -40,7 +40,7 @@ async def test_an_answer_grows_in_the_thread_and_ends_with_the_whole_text() -> N
         await reply.deliver(0, " ".join(words), token="t0")
         await reply.aclose()
 
-        texts = [edit.text for edit in bench.slack.edits_of("C1", ts_of(placeholder))]
+        texts = [edit.text for edit in bench.slack.edits_of(ts_of(placeholder))]
         assert texts[0] == PLACEHOLDER
         assert texts[-1] == " ".join(words)
         assert 5 < len(texts) <= 46

@@ -173,9 +173,10 @@ class SlackTwin:
         everything = self.world.posted.values()
         return [each for each in everything if each.channel == channel and not each.thread_ts]
 
-    def edits_of(self, channel: str, ts: str) -> list[Edit]:
-        """All that a message has said, oldest first."""
-        return list(self.world.posted[channel, ts].edits)
+    def edits_of(self, ts: str) -> list[Edit]:
+        """All that a message has said, oldest first; `ts` is unique in the twin."""
+        found = (each.edits for each in self.world.posted.values() if each.ts == ts)
+        return list(next(found))
 
     def remove(self, message: Posted) -> None:
         del self.world.posted[message.channel, message.ts]
