@@ -13,6 +13,7 @@ import structlog
 from adapters.chat.discord_chains import Chains, key_of
 from adapters.chat.discord_files import fetch
 from adapters.chat.discord_reply import DiscordReply, spot, spot_of
+from adapters.chat.discord_setup import diagnose, invite_url
 from adapters.chat.pacing import Pool
 from adapters.chat.splitting import clip
 from adapters.chat.types import (
@@ -264,4 +265,4 @@ def _attachment(file: discord.Attachment) -> Attachment:
     return Attachment(str(file.id), file.filename, media_type, file.size, file.url)
 
 
-__all__ = ["PUBLIC_API", "DiscordAdapter"]
+__all__ = ["PUBLIC_API", "DiscordAdapter", "diagnose", "invite_url"]
