@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
+
+from adapters.chat.types import AdapterError, ChatAdapter, Message
 from agents.planner import PlanLimits, Planner
 from agents.routing import Router
 from agents.vision import Eyes
-from tools.toolbox import Toolbox, built_in_tools, load_tools
-
-from adapters.chat.types import AdapterError, ChatAdapter, Message
 from bot.admission import AccessList, Gate
 from bot.attachments import AttachmentReader
 from bot.commands import Commands
@@ -25,6 +24,7 @@ from bot.settings import Settings
 from bot.stores import Stores
 from bot.turn import TurnRunner, notify
 from bot.worker import Worker
+from tools.toolbox import Toolbox, built_in_tools, load_tools
 
 log = structlog.get_logger(__name__)
 

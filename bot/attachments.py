@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
-from adapters.images import ImageRefused, prepare_image
-from agents.vision import Eyes
 
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
+from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
 from agents.errors import NoRouteError
 from agents.ports import ImageData
 from agents.turns import Image
+from agents.vision import Eyes
 from tools.contract import Seen, ToolError
 from tools.identity import ConversationKey
 from tools.labels import Integrity, Label
@@ -97,10 +97,10 @@ class AttachmentReader:
         blob = await self._blobs.get(key, images[number - 1].sha256)
         if blob is None:
             raise ToolError(f"image {number} is no longer kept; ask for it to be sent again")
-        media_type = "image/png" if blob.media_type == "image/png" else "image/jpeg"
+        picture = ImageData(
+            blob.data, "image/png" if blob.media_type == "image/png" else "image/jpeg"
+        )
         try:
-            return await self._eyes.describe(
-                ImageData(blob.data, media_type), question=question, pin=None
-            )
+            return await self._eyes.describe(picture, question=question)
         except NoRouteError as error:
             raise ToolError("no vision route can serve just now") from error

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from agents.routing import Router
-
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
+from agents.routing import Router
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")

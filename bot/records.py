@@ -40,7 +40,7 @@ Step = StepPlanned | CallsReturned
 _encoder = msgspec.json.Encoder()
 _events = msgspec.json.Decoder(Event)
 _endings = msgspec.json.Decoder(Ending)
-_steps = msgspec.json.Decoder(Step)
+_steps: msgspec.json.Decoder[Step] = msgspec.json.Decoder(Step)
 
 encode = _encoder.encode
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import msgspec
+
 from adapters.chat.splitting import clip, split_markdown
 from adapters.chat.types import Activity, Draft, ReplyStream
 from agents.events import CallsReturned, StepPlanned
@@ -46,8 +48,10 @@ class GrowingReply:
 
     def returned(self, event: CallsReturned) -> None:
         for result in event.results:
-            state = "failed" if result.is_error else "done"
-            self._finish(result.name, Activity(result.name, state, result.text[:_DETAIL_CHARS]))
+            ended = Activity(result.name, "done", result.text[:_DETAIL_CHARS])
+            if result.is_error:
+                ended = msgspec.structs.replace(ended, state="failed")
+            self._finish(result.name, ended)
         self._show()
 
     def _finish(self, name: str, ended: Activity) -> None:

@@ -6,23 +6,23 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from agents.routing import Route
+import msgspec
 
+from adapters.models.catalogue import CATALOGUE
+from adapters.models.pull import is_pulled
 from agents.ports import Capabilities, ModelBackend, Role
+from agents.prompts.templates import TemplateFamily
+from agents.routing import Route
 from bot.settings import RouteSection, Settings
 
 Load = Callable[[], Awaitable[ModelBackend]]
 
 _ROLES: tuple[Role, ...] = ("planner", "vision", "small", "embed")
-_IMAGES = 4
-_LOCAL_CONTEXT_TOKENS = 8192
-_IMAGE_TOKENS = 2509  # one image in 16 crops (facts: phi.md 2.2)
-PULL_COMPLETE = "complete.json"  # written last by a pull
-PULLED_TEXT, PULLED_VISION = "phi-3.5-mini", "phi-3.5-vision"
 OLLAMA_URL = "http://127.0.0.1:11434"
 # What Ollama gives unless told otherwise, and its /v1 can't be told (facts: phi.md 1.4); a
-# safe guess for any server whose window the operator did not name.
-_SERVER_CONTEXT_TOKENS = 4096
+# safe guess for any model whose window the operator did not name.
+_CONTEXT_TOKENS = 4096
+_IMAGE_TOKENS = 2509  # one image in 16 crops (facts: phi.md 2.2)
 
 
 async def build_chains(settings: Settings) -> dict[Role, tuple[Route, ...]]:
@@ -45,25 +45,29 @@ async def build_chains(settings: Settings) -> dict[Role, tuple[Route, ...]]:
 async def _found_planners(settings: Settings) -> list[Route]:
     from adapters.models.embedded import detect_ollama
 
-    found: list[Route] = []
-    pulled = settings.data_dir / "models" / PULLED_TEXT
-    if _is_pulled(pulled):
-        found.append(_openvino(PULLED_TEXT, pulled, template="phi3"))
-    elif model := await detect_ollama(OLLAMA_URL):
+    if pulled := _pulled(settings, "phi-3.5-mini"):
+        return [pulled]
+    if model := await detect_ollama(OLLAMA_URL):
         section = RouteSection(backend="openai_api", model=model, base_url=f"{OLLAMA_URL}/v1")
-        found.append(_route("ollama", section, settings))
-    return found
+        return [_route("ollama", section, settings)]
+    return []
 
 
 def _found_eyes(settings: Settings) -> list[Route]:
-    pulled = settings.data_dir / "models" / PULLED_VISION
-    if not _is_pulled(pulled):
-        return []
-    return [_openvino(PULLED_VISION, pulled, template="phi3_vision", max_images=_IMAGES)]
+    pulled = _pulled(settings, "phi-3.5-vision")
+    return [pulled] if pulled else []
 
 
-def _is_pulled(folder: Path) -> bool:
-    return (folder / PULL_COMPLETE).exists()
+def _pulled(settings: Settings, name: str) -> Route | None:
+    """A model of the catalogue, if `firstline models pull` brought it here."""
+    folder = settings.data_dir / "models" / name
+    if not is_pulled(folder):
+        return None
+    entry = CATALOGUE[name]
+    load = partial(
+        _load_openvino, name, folder, entry.template, entry.capabilities, entry.cached_tokens
+    )
+    return Route(name, "openvino", entry.repository, "local", load)
 
 
 def _route(name: str, section: RouteSection, settings: Settings) -> Route:
@@ -71,12 +75,8 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
     match section.backend:
         case "openvino":
             folder = section.path or settings.data_dir / "models" / section.model
-            return _openvino(
-                name,
-                folder,
-                template=section.template or "phi3",
-                context_tokens=section.context_tokens or _LOCAL_CONTEXT_TOKENS,
-                max_images=section.max_images or 0,
+            load = partial(
+                _load_openvino, name, folder, _template(section), _capabilities(section), None
             )
         case "openai_api":
             load = partial(_load_openai_api, name, section)
@@ -89,43 +89,46 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
     return Route(name, section.backend, section.model, section.placement, load)
 
 
-def _openvino(
+def _template(section: RouteSection) -> TemplateFamily:
+    if section.template:
+        family: TemplateFamily = msgspec.convert(section.template, TemplateFamily)
+        return family
+    return "phi3_vision" if section.max_images else "phi3"
+
+
+def _capabilities(section: RouteSection) -> Capabilities:
+    images = section.max_images or 0
+    return Capabilities(
+        context_tokens=section.context_tokens or _CONTEXT_TOKENS,
+        max_images=images,
+        image_tokens=_IMAGE_TOKENS if images else 0,
+        constrained=True,
+    )
+
+
+async def _load_openvino(
     name: str,
     folder: Path,
-    *,
-    template: str,
-    context_tokens: int = _LOCAL_CONTEXT_TOKENS,
-    max_images: int = 0,
-) -> Route:
-    async def load() -> ModelBackend:
-        from adapters.models.openvino import OpenVinoBackend
+    template: TemplateFamily,
+    capabilities: Capabilities,
+    cached_tokens: int | None,
+) -> ModelBackend:
+    from adapters.models.openvino import OpenVinoBackend
 
-        return await OpenVinoBackend.load(
-            name,
-            folder,
-            template=template,
-            context_tokens=context_tokens,
-            max_images=max_images,
-        )
-
-    return Route(name, "openvino", folder.name, "local", load)
+    return await OpenVinoBackend.load(
+        name, folder, template=template, capabilities=capabilities, cached_tokens=cached_tokens
+    )
 
 
 async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
     from adapters.models.openai_api import OpenAICompatible
 
-    images = section.max_images or 0
     return OpenAICompatible(
         name,
         base_url=section.base_url or "",
         model=section.model,
         api_key=section.api_key.get_secret_value() if section.api_key else None,
-        capabilities=Capabilities(
-            context_tokens=section.context_tokens or _SERVER_CONTEXT_TOKENS,
-            max_images=images,
-            image_tokens=_IMAGE_TOKENS if images else 0,
-            constrained=True,
-        ),
+        capabilities=_capabilities(section),
     )
 
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from agents.planner import Planner, PlanTask
 
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Message, ReplyStream
 from adapters.stores.errors import StoreError
 from adapters.stores.ledger import Claim, Ledger
 from adapters.stores.memory import RedisMemory, decode_turns, encode_turn
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned
+from agents.planner import Planner, PlanTask
 from agents.turns import Part, Text, Turn
 from bot.attachments import AttachmentReader, ReadAttachments
 from bot.commands import Commands

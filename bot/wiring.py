@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from agents.routing import Router
 
 from adapters.chat.browser import TENANT, BrowserAdapter, ShownTurn, ThreadInfo
 from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import AttachmentError, ChatAdapter, NotAccepted
 from adapters.stores.threads import StoredThread
+from agents.routing import Router
 from bot.app import Bot, open_bot
-from bot.health import Check, HealthState, Metrics, health_routes
+from bot.health import Metrics, State, health_routes
 from bot.page import serve_page
 from bot.records import Ending, Event
 from bot.routes import build_chains
@@ -50,31 +50,17 @@ async def run_bot(settings: Settings, *, interactive: bool) -> int:
 
 
 async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> None:
-    state = HealthState(bot.metrics, readiness_checks(bot))
+    state = State(
+        ping=bot.stores.redis.ping,
+        adapters=tuple(bot.adapters),
+        connected=bot.connected,
+        router=bot.router,
+        metrics=bot.metrics,
+    )
     routes = [*health_routes(state), *(page.routes if page else ())]
     async with serve_page(bot.settings.web, routes):
         log.info("bot.started", adapters=sorted(bot.adapters))
         await bot.run(stop)
-
-
-def readiness_checks(bot: Bot) -> dict[str, Check]:
-    """Redis answers, each platform still wants us, and a planner is configured."""
-
-    async def redis() -> str | None:
-        await bot.stores.redis.ping()
-        return None
-
-    async def planner() -> str | None:
-        return None if bot.router.routes("planner") else "no route serves the planner"
-
-    def connected(name: str) -> Check:
-        async def check() -> str | None:
-            return None if name in bot.connected else "not connected; see the log"
-
-        return check
-
-    adapters = {f"chat.{name}": connected(name) for name in bot.adapters}
-    return {"redis": redis, "models.planner": planner, **adapters}
 
 
 async def chat(settings: Settings, *, once: str | None, image: Path | None) -> int:
