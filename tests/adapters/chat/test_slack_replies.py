@@ -5,11 +5,10 @@ from collections import deque
 from functools import partial
 
 import pytest
-from msgspec.structs import replace
 
 from adapters.chat.slack_reply import PART_CHARS, PLACEHOLDER
 from adapters.chat.splitting import split_markdown
-from adapters.chat.types import Activity, AttachmentError, DeliveryError, Draft, Message
+from adapters.chat.types import Activity, DeliveryError, Draft, Message
 from tests.adapters.chat.slack_bot import Bench, adapter_for, running
 from tests.twins.slack.world import Posted
 
@@ -214,6 +213,24 @@ async def test_a_wait_of_more_than_a_minute_is_given_back() -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize("index", [0, 1])
+async def test_a_gateway_error_may_be_tried_again(index: int) -> None:
+    async with running() as bench:
+        message = await asked(bench)
+        reply = bench.adapter.reply(message)
+        await reply.open(None)
+        method = "chat.postMessage" if index else "chat.update"
+        bench.slack.web.scripted_http[method] = deque([503])
+        with pytest.raises(DeliveryError) as caught:
+            await reply.deliver(index, "part", token="t")
+        await reply.deliver(index, "part", token="t")
+        await reply.aclose()
+
+        assert caught.value.retryable
+        texts = bench.slack.messages("C1", message.conversation.thread)
+        assert texts.count("part") == 1
+
+
 async def test_a_channel_without_the_bot_is_a_lasting_fault_with_a_remedy() -> None:
     async with running() as bench:
         bench.slack.add_channel("C2", with_bot=False)
@@ -223,61 +240,3 @@ async def test_a_channel_without_the_bot_is_a_lasting_fault_with_a_remedy() -> N
             await bench.adapter.reply(message).open(None)
 
     assert not caught.value.retryable
-
-
-async def with_file(
-    bench: Bench, name: str = "error.png", content: bytes = b"\x89PNG.."
-) -> Message:
-    await bench.slack.say("U1", "D1", "look", files=[(name, content)])
-    return (await bench.heard())[0]
-
-
-@pytest.mark.parametrize("name", ["error.png", "page.html"])
-async def test_a_file_is_fetched_with_the_bots_token(name: str) -> None:
-    async with running() as bench:
-        message = await with_file(bench, name)
-        content = await bench.adapter.fetch(message.attachments[0], max_bytes=1000)
-
-    assert content == b"\x89PNG.."
-
-
-async def test_a_file_shared_from_another_company_is_looked_up_first() -> None:
-    async with running() as bench:
-        message = await with_file(bench)
-        attachment = replace(message.attachments[0], locator="id:")
-        content = await bench.adapter.fetch(attachment, max_bytes=1000)
-
-    assert content == b"\x89PNG.."
-
-
-@pytest.mark.parametrize("name", ["error.png", "page.html"])
-async def test_a_sign_in_page_in_place_of_a_file_names_the_missing_scope(name: str) -> None:
-    async with running() as bench:
-        bench.slack.scopes -= {"files:read"}
-        message = await with_file(bench, name)
-        with pytest.raises(AttachmentError, match="missing the files:read scope"):
-            await bench.adapter.fetch(message.attachments[0], max_bytes=1000)
-
-
-@pytest.mark.parametrize("claimed", [5_000_000, 10])
-async def test_a_file_over_the_limit_is_refused_whatever_size_it_claims(claimed: int) -> None:
-    async with running() as bench:
-        message = await with_file(bench, content=b"x" * 5_000_000)
-        attachment = message.attachments[0]
-        lying = replace(attachment, size_bytes=claimed)
-        with pytest.raises(AttachmentError, match="the limit is 1 MB"):
-            await bench.adapter.fetch(lying, max_bytes=1024 * 1024)
-
-
-async def test_the_token_is_sent_to_slack_only() -> None:
-    async with running() as bench:
-        message = await with_file(bench)
-        attachment = message.attachments[0]
-        bench.slack.redirects[attachment.attachment_id] = bench.slack.base_url + "/elsewhere"
-        with pytest.raises(AttachmentError, match="files:read"):
-            await bench.adapter.fetch(attachment, max_bytes=1000)
-        foreign = replace(attachment, locator="http://127.0.0.1:9/x.png")
-        with pytest.raises(AttachmentError, match="outside Slack"):
-            await bench.adapter.fetch(foreign, max_bytes=1000)
-
-        assert len(bench.slack.file_tokens_seen) == 1

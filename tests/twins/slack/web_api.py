@@ -35,6 +35,7 @@ class WebApi:
             "users.info": (100, 60.0),
         }
         self.scripted_429: dict[str, deque[float]] = {}
+        self.scripted_http: dict[str, deque[int]] = {}  # a gateway's page in place of an answer
         self.cut_after: Counter[str] = Counter()  # accept, then drop the connection
         self._recent: dict[tuple[str, str], deque[float]] = {}
 
@@ -50,6 +51,10 @@ class WebApi:
                 {"ok": False, "error": "ratelimited"},
                 status=429,
                 headers={"Retry-After": str(math.ceil(wait_s))},
+            )
+        if page := self.scripted_http.get(method):
+            return web.Response(
+                status=page.popleft(), text="<h1>Oops</h1>", content_type="text/html"
             )
         self.calls.append((time.monotonic(), method, args))
         try:
