@@ -42,6 +42,7 @@ HEALTHY_AFTER_S = 60.0
 MAX_BACKOFF_S = 60.0
 POOLS = 2_000
 LOST = "I could not store your question. Please ask again in a minute."
+DENIED = "I may not answer this person here."
 FAILED = "That did not work. Please try again in a minute."
 
 
@@ -180,8 +181,8 @@ class DiscordAdapter:
     async def _pass_on_asked(self, interaction: discord.Interaction, said: Message) -> None:
         from adapters.chat.discord_sdk import tell
 
-        if not await self._pass_on(said):
-            await tell(interaction, LOST)
+        if (excuse := await self._pass_on(said)) is not None:
+            await tell(interaction, excuse)  # replaces the echo: it shows a stranger's words
 
     async def _commanded(self, interaction: discord.Interaction, name: str, argument: str) -> None:
         """Answered in private; acknowledged first, because Discord waits for 3 s only."""
@@ -199,23 +200,24 @@ class DiscordAdapter:
             answer = FAILED
         await tell(interaction, clip(answer, 2000))
 
-    async def _pass_on(self, said: Message) -> bool:
-        """Hand over; Discord never resends, so a store that is away is asked again."""
+    async def _pass_on(self, said: Message) -> str | None:
+        """Hand over; Discord never resends, so a store that is away is asked again.
+
+        Returns what to tell the author when there will be no answer.
+        """
         if self._inbox is None:
-            return False
+            return LOST
         wait_s, loop = 0.2, asyncio.get_running_loop()
         give_up_at = loop.time() + ACCEPT_WITHIN_S
         while True:
             try:
-                await self._inbox.accept(said)
+                return None if await self._inbox.accept(said) else DENIED
             except NotAccepted:
                 if loop.time() + wait_s > give_up_at:
                     log.error("discord.event_lost", event_id=said.event_id)
-                    return False
+                    return LOST
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, 10.0)
-            else:
-                return True
 
     def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         if self._tasks is None:

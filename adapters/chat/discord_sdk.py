@@ -14,7 +14,7 @@ import structlog
 import yarl
 from discord import app_commands
 from discord.gateway import DiscordWebSocket
-from discord.http import Route, handle_message_parameters
+from discord.http import Ratelimit, Route, handle_message_parameters
 
 from adapters.chat.pacing import Pool
 from adapters.chat.types import AdapterError, DeliveryError
@@ -52,6 +52,25 @@ def point_at(api_url: str, gateway_url: str | None) -> None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
 
 
+class PromptRatelimit(Ratelimit):
+    """Gives the answer of a bucket's last call back at once.
+
+    discord.py 2.7 holds that answer until the bucket is full again (5 s for messages); here
+    the next call waits instead, and a part that arrived is known to have arrived.
+    """
+
+    async def __aexit__(self, *error: Any) -> None:
+        if self._pending_requests or self.remaining - self.outgoing >= 0:
+            await super().__aexit__(*error)
+        else:
+            self.outgoing -= 1
+
+    async def _refresh(self) -> None:
+        if self.expires is not None:
+            self.reset_after = max(0.0, self.expires - self._loop.time())
+        await super()._refresh()
+
+
 class Client(discord.Client):
     """The gateway connection with the fewest intents and no caches of people or messages."""
 
@@ -70,8 +89,15 @@ class Client(discord.Client):
         self._callbacks, self._sync, self._ask_gateway = callbacks, sync, ask_gateway
         self.logged_in = asyncio.Event()
         self.commands_synced = False
+        self._known_bucket = self.http.get_ratelimit
+        self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
         _add_commands(self._tree, callbacks)
+
+    def _bucket(self, key: str) -> Ratelimit:
+        buckets = self.http._buckets  # noqa: SLF001 (no public way to choose the class)
+        buckets.setdefault(key, PromptRatelimit(CALL_TIMEOUT_S))
+        return self._known_bucket(key)
 
     async def setup_hook(self) -> None:
         if self._ask_gateway:

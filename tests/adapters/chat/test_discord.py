@@ -21,13 +21,14 @@ class RecordingInbox:
         self.messages: list[Message] = []
         self.commands: list[Command] = []
         self.failures = 0
+        self.denies = False
 
     async def accept(self, message: Message) -> bool:
         if self.failures:
             self.failures -= 1
             raise NotAccepted("the store is away")
         self.messages.append(message)
-        return True
+        return not self.denies
 
     async def command(self, command: Command) -> str:
         self.commands.append(command)

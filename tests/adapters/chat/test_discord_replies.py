@@ -40,7 +40,9 @@ async def test_a_streamed_reply_stays_under_the_limit_and_ends_whole() -> None:
             reply.show(Draft(text))
             await asyncio.sleep(0.005)
         assert discord.message(placeholder).content.startswith("word0 "), "shown while it grows"
+        started = asyncio.get_running_loop().time()
         assert await reply.deliver(0, text[:1900], token="t0") == placeholder
+        assert asyncio.get_running_loop().time() - started < 1.0, "a slot is kept for the end"
         await reply.aclose()
 
         posted = discord.posted(discord.general)[0]
@@ -196,6 +198,17 @@ async def test_ask_is_echoed_for_all_and_answered_like_a_message() -> None:
         assert "why?" in echo.content
         assert discord.posted(discord.general)[1].reply_to == echo.id
         assert inbox.messages[1].conversation == message.conversation
+
+
+async def test_the_words_of_someone_who_may_not_ask_are_not_left_standing() -> None:
+    inbox = RecordingInbox()
+    inbox.denies = True
+    async with DiscordTwin() as discord, connected(discord, inbox):
+        question = {"question": "say something rude"}
+        asked_id = await discord.command(discord.bob, discord.general, "ask", question)
+        await discord.wait_for(
+            lambda: (echo := discord.answer_to(asked_id)) and "may not answer" in echo.content
+        )
 
 
 async def test_model_and_reset_are_answered_in_private() -> None:
