@@ -14,6 +14,7 @@ from adapters.stores.embedded import embedded_server
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
+from adapters.stores.scripts import ALL
 from adapters.stores.threads import RedisThreads
 from bot.settings import Settings
 
@@ -48,6 +49,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
         batcher, keys = Batcher(redis, version=version), Keys(settings.redis.prefix)
         stack.push_async_callback(batcher.aclose)
+        await batcher.load(ALL)
         yield Stores(
             redis,
             batcher,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
@@ -63,6 +63,15 @@ class Batcher:
         """One script, with its keys and arguments."""
         sha = self._hashes.get(script) or self._register(script)
         return await self._enqueue(("EVALSHA", sha, len(keys), *keys, *arguments))
+
+    async def load(self, scripts: Iterable[Script]) -> None:
+        """Bring the scripts to the server first: a script that must be loaded in between
+        would run after the commands that were issued behind it."""
+        for script in scripts:
+            self._register(script)
+        await asyncio.gather(
+            *(self.command("SCRIPT", "LOAD", text) for text in self._texts.values())
+        )
 
     async def aclose(self) -> None:
         """Wait for what is under way."""

@@ -165,3 +165,17 @@ return due
 
 # KEYS as CLAIM · ARGV conversation · forgets what the conversation remembers (/reset).
 RESET = Script("redis.call('DEL', KEYS[7]) return 1", completes=True)
+
+ALL = (
+    ACCEPT,
+    CLAIM,
+    RENEW,
+    APPEND_STEPS,
+    NOTE,
+    READY,
+    SENT,
+    CLOSE,
+    GIVE_BACK,
+    SWEEP,
+    RESET,
+)
