@@ -163,9 +163,11 @@ class OpenAICompatible:
                     if next_dialect is None:
                         raise self._refused(refusal)
                     dialect = next_dialect
+        except aiohttp.ClientError as error:  # first: a connect timeout is a TimeoutError too
+            raise self._unreachable(error) from error
         except TimeoutError as error:
             raise self._silent(request) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._unreachable(error) from error
 
     async def _post(self, url: yarl.URL, body: bytes) -> aiohttp.ClientResponse:

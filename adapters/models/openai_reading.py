@@ -41,7 +41,9 @@ class AnswerReader:
             events = self._events.feed(data) if data else self._events.flush()
             texts = [self._event(event) for event in events if not self.ended]
         except (EventTooLong, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._error("sent what is not a stream of chat completion chunks") from error
+            if data:
+                raise self._error("sent what is not a stream of completion chunks") from error
+            texts = []  # the last event was cut; `finish` knows if that matters
         if not data:
             self.ended = True
         text = "".join(texts)
@@ -64,7 +66,8 @@ class AnswerReader:
     def _event(self, event: bytes) -> str:
         if event == b"[DONE]":
             self.ended = True
-            self._reason = self._reason or "stop"  # an explicit end without its reason
+            if self.life:  # an explicit end after some text, without its reason
+                self._reason = self._reason or "stop"
             return ""
         chunk = chunk_decoder.decode(event)
         if chunk.error:

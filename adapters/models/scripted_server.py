@@ -80,6 +80,7 @@ class ScriptedServer:
         self._runner: web.AppRunner | None = None
         self._bodies: deque[bytes] = deque(maxlen=_KEPT_REQUESTS)
         self.disconnects = 0
+        self.disconnected = asyncio.Event()
         self.connections: set[str] = set()  # client addresses seen: how well keep-alive works
 
     @property
@@ -143,6 +144,7 @@ class ScriptedServer:
             return await self._whole(asked, reply)
         except (asyncio.CancelledError, ConnectionResetError):
             self.disconnects += 1
+            self.disconnected.set()
             raise
 
     def _unfit(self, chat: wire.ChatRequest, asked: ModelRequest) -> web.Response | None:
