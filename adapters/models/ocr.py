@@ -18,6 +18,7 @@ from agents.errors import BackendError
 from agents.ports import Capabilities, Delta, Finish, ImageData, ModelRequest, Usage
 
 NOTHING_READ = "No text could be read in the image."
+LONE_LETTER_SCORE = 0.9
 MODEL_FILES = (
     "PP-OCRv6_det_small.onnx",
     "PP-OCRv6_rec_small.onnx",
@@ -80,12 +81,19 @@ class OcrBackend:
             result = self._engine(pixels)
         if result.txts is None or result.boxes is None:
             return NOTHING_READ
-        lines = in_reading_order([box.tolist() for box in result.boxes], result.txts)
+        found = zip(result.boxes, result.txts, result.scores, strict=True)
+        kept = [(box.tolist(), text) for box, text, score in found if is_text(text, score)]
+        lines = in_reading_order([box for box, _ in kept], [text for _, text in kept])
         return "\n".join(lines) or NOTHING_READ
 
     async def aclose(self) -> None:
         self._closed = True
         self._engine = None
+
+
+def is_text(text: str, score: float) -> bool:
+    """Leave out shapes: a triangle is read as a lone V at 0.77, real letters score 0.98."""
+    return len(text.strip()) > 1 or (bool(text.strip()) and score >= LONE_LETTER_SCORE)
 
 
 def in_reading_order(boxes: Sequence[Sequence[Sequence[float]]], texts: Sequence[str]) -> list[str]:

