@@ -218,7 +218,7 @@ class OpenAICompatible:
                     self._tokenizes = None if response.status >= 500 else False
                     return None
                 found = tokenized_decoder.decode(await response.read())
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._tokenizes = False
             return None
         except (aiohttp.ClientError, OSError, TimeoutError):

@@ -15,6 +15,7 @@ from agents.ports import Finish, Usage
 
 # A token of any known vocabulary is far shorter; this only stops a server gone mad.
 _MAX_BYTES_PER_TOKEN = 256
+_UNREADABLE = (EventTooLong, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class AnswerReader:
@@ -40,7 +41,7 @@ class AnswerReader:
         try:
             events = self._events.feed(data) if data else self._events.flush()
             texts = [self._event(event) for event in events if not self.ended]
-        except (EventTooLong, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             if data:
                 raise self._error("sent what is not a stream of completion chunks") from error
             texts = []  # the last event was cut; `finish` knows if that matters

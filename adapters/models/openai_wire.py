@@ -159,7 +159,7 @@ def parse_refusal(status: int, body: bytes) -> Refusal:
     text = body.decode(errors="replace")
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Refusal(status, text)
     error = found.get("error", found) if isinstance(found, dict) else found
     if not isinstance(error, dict):

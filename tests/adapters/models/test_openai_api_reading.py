@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.models.openai_reading import AnswerReader
@@ -29,7 +29,7 @@ def read_in_pieces(recorded: bytes, cuts: list[int]) -> tuple[str, Finish]:
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 @given(cuts=st.lists(st.integers(0, 10_000), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stream_reads_the_same_wherever_it_is_cut(path: Path, cuts: list[int]) -> None:
     text, finish = read_in_pieces(path.read_bytes(), cuts)
 
@@ -59,12 +59,17 @@ def read_all(reader: AnswerReader, *pieces: bytes) -> Finish:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_garbage_is_an_error_and_never_an_answer(garbage: bytes) -> None:
     reader = AnswerReader("garbled", max_tokens=64)
 
     with pytest.raises(BackendError):
         read_all(reader, b"data: " + garbage + b"\n\n", b"")
+
+
+def test_nesting_without_end_is_an_error() -> None:
+    with pytest.raises(BackendError):
+        read_all(AnswerReader("deep", max_tokens=64), b'data: {"error":' + b"[" * 100_000 + b"\n\n")
 
 
 def test_a_line_without_end_is_refused() -> None:
