@@ -3,7 +3,7 @@
 Measured on the embedded engine with the 135M model: the engine's own schema grammar lets
 the model pad with white space until it runs out of tokens, and a string bounded by 400
 costs 200 to 500 ms a token. This grammar has no white space outside strings and counts long
-strings in shared blocks, which costs 10 ms a token and compiles in 0.2 s.
+strings in shared blocks: 22 ms a token instead of 9 without a bound, compiled in 0.2 s.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ value ::= text | num | "true" | "false" | "null" | object | array
 object ::= "{" (text ":" value ("," text ":" value)*)? "}"
 array ::= "[" (value ("," value)*)? "]"
 """
+UNCOUNTED_ABOVE = 1000  # characters; beyond, `max_tokens` ends the string first
 _ENUMERATED = 64  # integer ranges up to this size are spelled out
 
 
@@ -45,8 +46,8 @@ class SchemaNotCovered(ValueError):
 def grammar_of(schema: JsonSchema) -> str:
     """The EBNF grammar of `schema`; raises `SchemaNotCovered`.
 
-    Strings keep their upper bound to the character below 64 and to the lower multiple of 32
-    above; number ranges are kept for small integer ranges. Callers validate again.
+    Strings keep their upper bound to the character below 64, to the lower multiple of 32 up
+    to 1,000, and have none above; number ranges are kept for small integer ranges. Callers validate again.
     """
     writer = _Writer()
     root = writer.value(schema)
@@ -166,7 +167,7 @@ def _string(schema: JsonSchema) -> str:
     if least > BLOCK_CHARS:
         raise SchemaNotCovered(f"minLength {least} is over {BLOCK_CHARS}")
     head = f"ch{{{least}}} " if least else ""
-    if most is None:
+    if most is None or most > UNCOUNTED_ABOVE:
         return rf'("\"" {head}ch* "\"")' if head else "text"
     room = int(most) - least
     if room < 2 * BLOCK_CHARS:

@@ -32,6 +32,10 @@ def test_a_long_string_is_counted_in_shared_blocks_that_never_pass_its_bound() -
     assert root_of({"type": "string"}) == "root ::= text"
 
 
+def test_a_bound_that_the_tokens_reach_first_is_not_counted() -> None:
+    assert root_of({"type": "string", "maxLength": 4000}) == "root ::= text"
+
+
 @pytest.mark.parametrize(
     "schema",
     [
