@@ -47,7 +47,8 @@ def grammar_of(schema: JsonSchema) -> str:
     """The EBNF grammar of `schema`; raises `SchemaNotCovered`.
 
     Strings keep their upper bound to the character below 64, to the lower multiple of 32 up
-    to 1,000, and have none above; number ranges are kept for small integer ranges. Callers validate again.
+    to 1,000, and have none above; number ranges are kept where they are small and of
+    integers. Callers validate again.
     """
     writer = _Writer()
     root = writer.value(schema)
