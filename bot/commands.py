@@ -67,7 +67,7 @@ class Commands:
         for role in _SWITCHED:
             if wanted in {route.name for route in self._router.routes(role)}:
                 await self._ledger.pin(key, role, wanted)
-                return f"This conversation now uses `{wanted}` as {role}."
+                return f"{_where(key)} now uses `{wanted}` as {role}."
         return f"There is no such model here.\n{await self._models(key)}"
 
     async def _models(self, key: ConversationKey) -> str:
@@ -84,3 +84,8 @@ class Commands:
     async def _reset(self, key: ConversationKey, argument: str) -> str:
         await self._ledger.reset(key)
         return "Forgotten. The next message starts a new conversation."
+
+
+def _where(key: ConversationKey) -> str:
+    """A slash command may carry no thread: then it speaks for the whole channel."""
+    return "This channel" if key.thread is None and key.place != "dm" else "This conversation"

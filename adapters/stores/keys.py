@@ -25,6 +25,10 @@ class Keys:
     def pins(self, key: ConversationKey) -> str:
         return f"{self._root}{key}:pins"
 
+    def channel_pins(self, key: ConversationKey) -> str:
+        """What was pinned for the whole channel: its conversations start from it."""
+        return self.pins(ConversationKey(key.tenant, key.place, key.channel))
+
     def blob(self, key: ConversationKey, sha256: str) -> str:
         return f"{self._root}{key}:blob:{sha256}"
 

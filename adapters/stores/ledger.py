@@ -99,12 +99,12 @@ class Ledger:
         """P2: the lease and the turn to run; None when held elsewhere or nothing waits."""
         answer = await self._batcher.run(
             scripts.CLAIM,
-            self._keys.of(key),
+            [*self._keys.of(key), self._keys.channel_pins(key)],
             [owner, self._lease_ms, str(key), self._window, _GRACE_MS],
         )
         if not answer:
             return None
-        fence, turn, steps, outbox, memory, pins = answer
+        fence, turn, steps, outbox, memory, pins, channel_pins = answer
         fields = {name.decode(): value for name, value in pairs(turn)}
         return Claim(
             lease=Lease(key, owner, fence),
@@ -115,7 +115,7 @@ class Ledger:
             steps=tuple(steps),
             outbox={int(index): part for index, part in sorted(pairs(outbox))},
             memory=tuple(memory),
-            pins={name.decode(): value.decode() for name, value in pairs(pins)},
+            pins=_read_pins(channel_pins) | _read_pins(pins),
         )
 
     async def renew(self, lease: Lease) -> None:
@@ -180,8 +180,12 @@ class Ledger:
             await self._batcher.command("HSET", self._keys.pins(key), role, route)
 
     async def pins(self, key: ConversationKey) -> dict[str, str]:
-        answer = await self._batcher.command("HGETALL", self._keys.pins(key))
-        return {name.decode(): value.decode() for name, value in pairs(answer)}
+        """What is pinned here; a pin of the conversation wins over one of its channel."""
+        channel, own = await asyncio.gather(
+            self._batcher.command("HGETALL", self._keys.channel_pins(key)),
+            self._batcher.command("HGETALL", self._keys.pins(key)),
+        )
+        return _read_pins(channel) | _read_pins(own)
 
     async def serve_tenant(self, adapter: str, tenant: str) -> None:
         """Remember that the adapter's sweeper must look after this tenant."""
@@ -204,6 +208,10 @@ class Ledger:
             "XREVRANGE", self._keys.closed(tenant), "+", "-", "COUNT", limit
         )
         return [{n.decode(): v.decode() for n, v in pairs(fields)} for _, fields in answer]
+
+
+def _read_pins(answer: object) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in pairs(answer)}
 
 
 def _one_line(group: str) -> bytes:

@@ -33,9 +33,10 @@ return 1
 """
 )
 
-# KEYS lease, fence, line, turn, steps, outbox, memory, pins, due
+# KEYS lease, fence, line, turn, steps, outbox, memory, pins, due, pins of the channel
 # ARGV owner, lease_ms, conversation, window, grace_ms
-# Returns false when held, 0 when idle, else {fence, turn, steps, outbox, memory, pins}.
+# Returns false when held, 0 when idle, else {fence, turn, steps, outbox, memory, pins, pins of the
+# channel}.
 # A fresh turn takes the oldest waiting event and those of its group right behind it.
 CLAIM = Script(
     _NOW
@@ -65,7 +66,8 @@ local stored, window = redis.call('LLEN', KEYS[7]), tonumber(ARGV[4])
 local start = math.max(0, math.floor((stored - window / 2) / (window / 2)) * (window / 2))
 return {redis.call('INCR', KEYS[2]), redis.call('HGETALL', KEYS[4]),
   redis.call('LRANGE', KEYS[5], 0, -1), redis.call('HGETALL', KEYS[6]),
-  redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[8])}
+  redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[8]),
+  redis.call('HGETALL', KEYS[10])}
 """
 )
 

@@ -225,3 +225,17 @@ async def test_pins_are_kept_with_the_conversation_and_reset_forgets_only_its_me
 
     claim = await claimed(ledger)
     assert (claim.memory, claim.pins) == ((), {"planner": "phi"})
+
+
+async def test_a_channels_pin_holds_in_its_threads_until_a_thread_has_its_own(
+    ledger: Ledger,
+) -> None:
+    channel = ConversationKey(KEY.tenant, KEY.place, KEY.channel)
+    await ledger.pin(channel, "planner", "big")
+    await ledger.pin(channel, "vision", "eyes")
+    await ledger.pin(KEY, "planner", "small")
+    await accept(ledger, "a")
+
+    expected = {"planner": "small", "vision": "eyes"}
+    assert (await claimed(ledger)).pins == expected
+    assert await ledger.pins(KEY) == expected
