@@ -54,12 +54,14 @@ def run(
 ) -> None:
     """Run the bot on every configured platform, and here when none is configured."""
     settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
-    _start_logs(settings)
+    alone = not (settings.slack.enabled or settings.discord.enabled)
+    interactive = alone and sys.stdin.isatty()
+    _start_logs(settings, quiet=interactive)
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.wiring import run_bot
 
-        return run_bot(settings, interactive=sys.stdin.isatty())
+        return run_bot(settings, interactive=interactive)
 
     _finish(start)
 

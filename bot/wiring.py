@@ -32,16 +32,15 @@ PULL_COMMAND = "firstline models pull phi-3.5-mini"
 
 
 async def run_bot(settings: Settings, *, interactive: bool) -> int:
-    """`firstline run`: until a signal, or until every platform refused us. Returns the exit
-    code; raises `StoreRefused`, `StoreUnavailable` and `AdapterError` with their reasons."""
+    """`firstline run`: until a signal, or until every platform refused us; `interactive` opens
+    a chat in this terminal too. Returns the exit code; raises `StoreRefused`, `StoreUnavailable` and `AdapterError` with their reasons."""
     stop = _stop_on_signals()
     async with open_stores(settings) as stores:
         router = Router(await build_chains(settings))
         metrics = Metrics()
         page = _browser(settings, stores, router) if settings.web.enabled else None
         adapters = _platforms(settings) + ([page] if page else [])
-        alone = not settings.slack.enabled and not settings.discord.enabled
-        if interactive and alone:
+        if interactive:
             banner = [*demonstration_lines(router), *_page_lines(settings, page)]
             adapters.append(_terminal(_terminal_channel(), banner))
         async with open_bot(settings, stores, adapters, metrics=metrics, router=router) as bot:
