@@ -32,8 +32,11 @@ PULL_COMMAND = "firstline models pull phi-3.5-mini"
 
 
 async def run_bot(settings: Settings, *, interactive: bool) -> int:
-    """`firstline run`: until a signal, or until every platform refused us; `interactive` opens
-    a chat in this terminal too. Returns the exit code; raises `StoreRefused`, `StoreUnavailable` and `AdapterError` with their reasons."""
+    """`firstline run`: until a signal, or until every platform refused us.
+
+    `interactive` opens a chat in this terminal too. Returns the exit code; raises
+    `StoreRefused`, `StoreUnavailable` and `AdapterError` with their reasons.
+    """
     stop = _stop_on_signals()
     async with open_stores(settings) as stores:
         router = Router(await build_chains(settings))
