@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, TextIO
 from urllib.parse import unquote, urlsplit
 
@@ -75,7 +77,7 @@ def configure_logs(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        _where_it_failed,
         Redactor(secrets),
     ]
     structlog.configure(
@@ -85,6 +87,22 @@ def configure_logs(
         cache_logger_on_first_use=False,
     )
     _cap_libraries(_LibraryHandler(out, [*shared, render]))
+
+
+def _where_it_failed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by the error's class and the way to it.
+
+    Its message stays out: it may quote what a person wrote.
+    """
+    given = event.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else given
+    if given is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)
+        event["exception"] = type(error).__name__
+        event["at"] = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return event
 
 
 class _LibraryHandler(logging.Handler):

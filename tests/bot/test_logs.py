@@ -75,3 +75,19 @@ def test_libraries_speak_from_warning_on_and_through_the_same_filter() -> None:
 
     (line,) = out.getvalue().splitlines()
     assert json.loads(line)["message"] == "lost ***"
+
+
+def test_a_crash_is_logged_by_class_and_place_without_what_a_person_wrote() -> None:
+    out = io.StringIO()
+    configure_logs(stream=out)
+    log = structlog.get_logger("test")
+    try:
+        int("a person's words")
+    except ValueError:
+        log.exception("turn.crashed")
+
+    line = out.getvalue()
+    assert "ValueError" in line
+    assert "test_logs.py:" in line
+    assert "person" not in line
+    assert line.count("\n") == 1
