@@ -10,7 +10,7 @@ import structlog
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
 from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
-from agents.errors import NoRouteError
+from agents.errors import AgentError
 from agents.ports import ImageData
 from agents.turns import Image
 from agents.vision import Eyes
@@ -83,8 +83,8 @@ class AttachmentReader:
         image = Image(sha256, prepared.media_type, attachment.name[:200])
         try:
             seen = await self._eyes.describe(picture, question=None, pin=pin)
-        except NoRouteError as error:
-            log.warning("vision.no_route", tried=[route for route, _ in error.tried])
+        except AgentError as error:  # none can serve, or the one that did broke off
+            log.warning("vision.failed", why=str(error))
             return image
         return msgspec.structs.replace(image, seen=seen.text, seen_by=seen.route)
 
@@ -102,5 +102,5 @@ class AttachmentReader:
         )
         try:
             return await self._eyes.describe(picture, question=question)
-        except NoRouteError as error:
-            raise ToolError("no vision route can serve just now") from error
+        except AgentError as error:
+            raise ToolError("no vision model can look at it just now") from error
