@@ -131,9 +131,8 @@ def _cap_libraries(handler: logging.Handler) -> None:
     root.setLevel(logging.WARNING)
     for name in ("discord", "slack_sdk", "slack_bolt", "aiohttp", "asyncio", "uvicorn", "redis"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Their warnings at start are advice on what we don't use: voice, tokens from the environment.
-    for name in ("discord.client", "adapters.chat.slack.sdk"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # It warns at every start that voice, which we don't use, lacks its packages.
+    logging.getLogger("discord.client").setLevel(logging.ERROR)
 
 
 def _parts_of(secret: str) -> Iterable[str]:

@@ -80,7 +80,8 @@ class SlackApi:
     def __init__(self, *, name: str, bot_token: str, api_url: str) -> None:
         self._name = name
         quiet = logging.getLogger("adapters.chat.slack.sdk")
-        quiet.setLevel(logging.WARNING)  # the SDK writes whole payloads at DEBUG
+        # The SDK writes whole payloads at DEBUG, and at WARNING advice on how to build an app.
+        quiet.setLevel(logging.ERROR)
         self.logger = quiet
         self._api_url = api_url.rstrip("/") + "/"
         self.client = self.client_for(bot_token)
