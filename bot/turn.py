@@ -198,9 +198,12 @@ class TurnRunner:
             return Outcome(Ending("refused", "nothing to answer"), said)
         task = self._task(turn, question)
         ended = await self._follow(turn, task, growing)
+        text = ended.text
+        if ended.state != "answered":
+            text = f"{text} (turn {turn.turn_id}){_seen(read)}"
         return Outcome(
             Ending(ended.state, ended.reason),
-            ended.text if ended.state == "answered" else f"{ended.text} (turn {turn.turn_id})",
+            text,
             (*read.refusals, *ended.notes),
             (question, *ended.turns),
         )
@@ -292,6 +295,12 @@ class _RunningTurn:
             f"if it happens again, tell my operator the turn id {self.turn_id}."
         )
         return Outcome(Ending("failed", reason), text)
+
+
+def _seen(read: ReadAttachments) -> str:
+    """What vision found, for a person whose question about it could not be answered."""
+    found = [f"{image.name or 'The image'}: {image.seen}" for image in read.images if image.seen]
+    return "".join(f"\n\n{text}" for text in found)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
