@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,12 +16,14 @@ from rich.progress import (
 )
 
 from adapters.models.catalogue import CATALOGUE
-from adapters.models.pull import PullProgress, pull
+from adapters.models.pull import HUB_URL, PullProgress, pull, pulled_files
 
 
-async def pull_model(name: str, folder: Path) -> int:
+async def pull_model(
+    name: str, folder: Path, *, base_url: str = HUB_URL, console: Console | None = None
+) -> int:
     """Fetch a model below `folder`, with a bar; raises `PullError`."""
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if entry := CATALOGUE.get(name):
         console.print(f"{entry.about}. Licence: {entry.licence}. From {entry.repository}.")
     bar = Progress(
@@ -42,6 +45,8 @@ async def pull_model(name: str, folder: Path) -> int:
                 completed=step.done_bytes,
             )
 
-        path = await pull(name, folder / name, progress=show)
-    console.print(f"Ready in {path}; every file's sha256 matched. Start: firstline run")
+        path = await pull(name, folder / name, base_url=base_url, progress=show)
+    for file in pulled_files(path):
+        console.print(f"{file.path}  {decimal(file.size)}  {file.hash}", highlight=False)
+    console.print(f"Every hash matched. Ready in {path}. Start: firstline run")
     return 0

@@ -61,6 +61,10 @@ class RemoteFile(msgspec.Struct):
     type: str = "file"
     lfs: _Lfs | None = None
 
+    @property
+    def hash(self) -> str:
+        return f"sha256 {self.lfs.oid}" if self.lfs else f"git blob {self.oid}"
+
 
 class _Revision(msgspec.Struct):
     sha: str
@@ -97,6 +101,12 @@ async def pull(
     await asyncio.to_thread((destination / MANIFEST).write_bytes, encoded)
     log.info("model.pulled", model=name, revision=manifest.revision, files=len(manifest.files))
     return destination
+
+
+def pulled_files(destination: Path) -> list[RemoteFile]:
+    """What a whole pull brought, each file with its size and the hash it was held to."""
+    manifest = (destination / MANIFEST).read_bytes()
+    return msgspec.json.decode(manifest, type=_Manifest).files
 
 
 def is_pulled(destination: Path) -> bool:
