@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -56,7 +56,7 @@ def run(
     settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
     alone = not (settings.slack.enabled or settings.discord.enabled)
     interactive = alone and sys.stdin.isatty()
-    _start_logs(settings, quiet=interactive)
+    _start_logs(settings, quiet="warning" if interactive else None)
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.wiring import run_bot
@@ -82,7 +82,8 @@ def chat(
     if image is not None and not image.is_file():
         _stop(f"no file at {str(image)!r}", code=2)
     settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
-    _start_logs(settings, quiet=True)
+    # One question's failure is told once, by the command itself.
+    _start_logs(settings, quiet="error" if once is not None else "warning")
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.wiring import chat as start_chat
@@ -105,7 +106,7 @@ def check_config(config: ConfigOption = None, data_dir: DataDirOption = None) ->
 def doctor(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
     """Check every part for real, and print the one fix for each fault."""
     settings = _settings(config, data_dir=data_dir)
-    _start_logs(settings, quiet=True)
+    _start_logs(settings, quiet="warning")
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.doctor import examine
@@ -129,7 +130,7 @@ def pull(
 ) -> None:
     """Fetch a model's weights; a pull that was cut off goes on where it stopped."""
     settings = _settings(config, data_dir=data_dir)
-    _start_logs(settings, quiet=True)
+    _start_logs(settings, quiet="warning")
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.pulling import pull_model
@@ -155,11 +156,11 @@ def _settings(
         _stop(str(error), code=2)
 
 
-def _start_logs(settings: Settings, *, quiet: bool = False) -> None:
-    """`quiet` is for commands that talk to a person: they show warnings only."""
+def _start_logs(settings: Settings, *, quiet: Literal["warning", "error"] | None = None) -> None:
+    """`quiet` is for commands that talk to a person: they show no less than that."""
     from bot.logs import configure_logs
 
-    level = "warning" if quiet and settings.log_level == "info" else settings.log_level
+    level = quiet if quiet and settings.log_level == "info" else settings.log_level
     configure_logs(level=level, form=settings.log_format, secrets=settings.secrets())
 
 
@@ -182,12 +183,13 @@ def _foreseen(error: BaseException) -> str | None:
     from adapters.chat.types import AdapterError
     from adapters.stores.errors import StoreError
     from agents.errors import AgentError
+    from tools.toolbox import ToolboxError
 
     if isinstance(error, BaseExceptionGroup):
         reasons = [_foreseen(each) for each in error.exceptions]
         known = [reason for reason in reasons if reason is not None]
         return "; ".join(dict.fromkeys(known)) if len(known) == len(reasons) else None
-    ours = (AdapterError, StoreError, AgentError, OSError)
+    ours = (AdapterError, StoreError, AgentError, ToolboxError, OSError)
     if isinstance(error, ours) or type(error).__module__.startswith(("bot.", "adapters.")):
         return str(error) or type(error).__name__
     return None
