@@ -1,0 +1,1 @@
+"""LangChain and LangGraph beside firstline: models, tools and checkpoints, both ways."""
