@@ -23,6 +23,7 @@ from bot.page import serve_page
 from bot.records import Ending, Event
 from bot.routes import build_chains
 from bot.settings import Settings
+from bot.shown import shown_turns
 from bot.stores import Stores, open_stores
 from tools.identity import ConversationKey
 
@@ -162,16 +163,7 @@ def _terminal_channel() -> str:
 
 def _browser(settings: Settings, stores: Stores, router: Router) -> BrowserAdapter:
     async def history(key: ConversationKey) -> list[ShownTurn]:
-        return [
-            ShownTurn(
-                turn.role,
-                turn.text,
-                turn.said_at,
-                file_names=tuple(image.name for image in turn.images),
-            )
-            for turn in await stores.memory.turns(key)
-            if turn.role != "tool"
-        ]
+        return shown_turns(await stores.memory.turns(key))
 
     async def threads() -> list[ThreadInfo]:
         return [
