@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _HEAD = re.compile(
-    r'\s*\{\s*"thought"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"step"\s*:\s*\{\s*"action"\s*:\s*"final"\s*,'
+    r'\s*\{\s*"thought"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"step"\s*:\s*(?:\[\s*)?\{\s*"action"\s*:\s*"final"\s*,'
     r'\s*"arguments"\s*:\s*\{\s*"answer"\s*:\s*"',
     re.DOTALL,
 )
@@ -28,9 +28,9 @@ class AnswerReader:
         self._in_answer = self._over = False
 
     @property
-    def began(self) -> bool:
-        """Whether the answer's string has begun."""
-        return self._in_answer
+    def ended(self) -> bool:
+        """Whether the answer's string was read to its closing quote."""
+        return self._in_answer and self._over
 
     def feed(self, text: str) -> str:
         if self._over:

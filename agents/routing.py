@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from agents.errors import BackendError, NoRouteError, RouteRetired
+from agents.errors import BackendError, NoRouteError, PromptTooLong, RouteRetired
 from agents.events import RouteSwitched
 from agents.ports import Delta, Finish, ModelBackend, ModelRequest, Placement, Role
 
 log = structlog.get_logger(__name__)
 
 _OPEN_AFTER = 5  # failures in a row, then
-_OPEN_FOR_S = 30.0  # the route rests (reliability row E8)
+_OPEN_FOR_S = 30.0  # the route rests, and one request tries it again (reliability row E8)
+_LOAD_AGAIN_AFTER_S = 5.0  # who waited for a load that failed shares its failure
+_LOAD_ERRORS = (ImportError, OSError, RuntimeError, ValueError, TimeoutError, MemoryError)
 
 BuildRequest = Callable[[ModelBackend], Awaitable[ModelRequest]]
 
@@ -47,6 +49,8 @@ class _Health:
     rests_until: float = 0.0
     retired: str = ""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    load_error: BackendError | None = None
+    load_again_at: float = 0.0
 
 
 class Router:
@@ -86,37 +90,59 @@ class Router:
         `shown` tells whether a person has seen any of it (default: after the first delta).
         """
         tried: list[tuple[str, str]] = []
-        candidates = self._candidates(role, pin, local_only, tried)
-        for position, route in enumerate(candidates):
+        last_error: BackendError | None = None
+        given_up: tuple[str, str] | None = None  # to be told once another route goes on
+        for route in sorted(self.routes(role), key=lambda route: route.name != pin):
+            if local_only and route.placement != "local":
+                tried.append((route.name, "this conversation is local only"))
+                continue
+            if given_up is not None:
+                yield RouteSwitched(role, given_up[0], route.name, given_up[1])
+            given_up = None
             begun = False
             try:
+                self._check_usable(route)
                 async with aclosing(self._attempt(route, build)) as items:
                     async for item in items:
                         begun = begun or isinstance(item, Delta)
                         yield item
             except BackendError as error:
-                self._failed(route, error)
                 visible = shown() if shown else begun
                 if visible or not error.retryable:
                     raise
                 tried.append((route.name, error.detail))
-                if position + 1 < len(candidates):
-                    following = candidates[position + 1].name
-                    yield RouteSwitched(role, route.name, following, error.detail)
+                given_up, last_error = tried[-1], error
             else:
-                self._health[route.name].failures = 0
                 return
-        raise NoRouteError(role, tuple(tried))
+        raise NoRouteError(role, tuple(tried)) from last_error
 
     async def load(self, route: Route) -> ModelBackend:
         """The route's backend, loaded once and shared by all roles; raises `BackendError`."""
         loaded = self._loaded.get(route.name)
-        if loaded is None:
-            async with self._health[route.name].loading:
-                loaded = self._loaded.get(route.name)
-                if loaded is None:
-                    loaded = self._loaded[route.name] = await route.load()
+        if loaded is not None:
+            return loaded
+        health = self._health[route.name]
+        async with health.loading:
+            loaded = self._loaded.get(route.name)
+            if loaded is None:
+                if health.load_error is not None and self._clock() < health.load_again_at:
+                    raise health.load_error
+                loaded = self._loaded[route.name] = await self._load(route, health)
         return loaded
+
+    async def _load(self, route: Route, health: _Health) -> ModelBackend:
+        try:
+            return await route.load()
+        except BackendError as error:
+            health.load_error = error
+            raise
+        except _LOAD_ERRORS as error:
+            detail = f"can't be loaded ({type(error).__name__})"
+            log.exception("route.load_failed", route=route.name, error=type(error).__name__)
+            health.load_error = BackendError(route.name, detail, retryable=True)
+            raise health.load_error from error
+        finally:
+            health.load_again_at = self._clock() + _LOAD_AGAIN_AFTER_S
 
     async def aclose(self) -> None:
         """Close every backend that was loaded."""
@@ -127,32 +153,30 @@ class Router:
     async def _attempt(
         self, route: Route, build: BuildRequest
     ) -> AsyncGenerator[Serving | Delta | Finish, None]:
-        backend = await self.load(route)
-        request = await build(backend)
-        yield Serving(route.name, backend)
-        async with aclosing(backend.stream(request)) as items:
-            async for item in items:
-                yield item
+        try:
+            backend = await self.load(route)
+            request = await build(backend)
+            yield Serving(route.name, backend)
+            async with aclosing(backend.stream(request)) as items:
+                async for item in items:
+                    yield item
+        except PromptTooLong:
+            raise  # says nothing about the route
+        except BackendError as error:
+            self._failed(route, error)
+            raise
+        self._health[route.name].failures = 0
 
-    def _candidates(
-        self, role: Role, pin: str | None, local_only: bool, tried: list[tuple[str, str]]
-    ) -> list[Route]:
-        chain = sorted(self.routes(role), key=lambda route: route.name != pin)
-        usable: list[Route] = []
-        for route in chain:
-            if reason := self._unusable(route, local_only):
-                tried.append((route.name, reason))
-            else:
-                usable.append(route)
-        return usable
-
-    def _unusable(self, route: Route, local_only: bool) -> str:
+    def _check_usable(self, route: Route) -> None:
+        """Raise `BackendError` for a route that rests or is gone."""
         health = self._health[route.name]
-        if local_only and route.placement != "local":
-            return "this conversation is local only"
         if health.retired:
-            return health.retired
-        return "resting after failures" if self._clock() < health.rests_until else ""
+            raise BackendError(route.name, health.retired, retryable=True)
+        if health.failures < _OPEN_AFTER:
+            return
+        if self._clock() < health.rests_until:
+            raise BackendError(route.name, "resting after failures", retryable=True)
+        health.rests_until = self._clock() + _OPEN_FOR_S  # this request is the one probe
 
     def _failed(self, route: Route, error: BackendError) -> None:
         health = self._health[route.name]

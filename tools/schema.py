@@ -16,7 +16,10 @@ from tools.contract import JsonSchema
 MAX_STRING = 400
 MAX_ITEMS = 8
 _KEPT = ("type", "enum", "const", "description", "minimum", "maximum", "minLength", "minItems")
-_REFUSED = ("pattern", "format", "oneOf", "allOf", "not", "patternProperties", "if")
+_REFUSED = (
+    "pattern", "format", "oneOf", "allOf", "not", "patternProperties", "if", "prefixItems",
+)  # fmt: skip
+_SAYS_WHAT = ("type", "enum", "const", "anyOf")
 
 
 class SchemaError(Exception):
@@ -24,23 +27,34 @@ class SchemaError(Exception):
 
 
 def compile_schema(schema: Mapping[str, Any], *, where: str = "arguments") -> dict[str, Any]:
-    """The schema with references inlined and every bound set; raises `SchemaError`."""
-    definitions = schema.get("$defs", {})
-    return _compile(schema, definitions, where, depth=0)
+    """The schema with references inlined and every bound set; raises `SchemaError`.
+
+    Only the outermost object may be empty: a tool without parameters.
+    """
+    if schema.get("type") == "object" and not schema.get("properties"):
+        if schema.get("additionalProperties"):
+            raise _no_fields(where)
+        return {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    return _compile(schema, schema.get("$defs", {}), where, depth=0)
 
 
 def _compile(
     schema: Mapping[str, Any], definitions: Mapping[str, Any], where: str, depth: int
 ) -> dict[str, Any]:
     if depth > 12:
-        raise SchemaError(f"{where}: nested too deep, or a schema that refers to itself")
+        raise SchemaError(f"{where}: nested deeper than 12, or a type that refers to itself")
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         inlined = {**definitions[name], **{k: v for k, v in schema.items() if k != "$ref"}}
         return _compile(inlined, definitions, where, depth + 1)
     for keyword in _REFUSED:
         if keyword in schema:
-            raise SchemaError(f"{where}: {keyword!r} is not supported by every engine")
+            raise SchemaError(
+                f"{where}: {keyword!r} is not supported by every engine; use a plain str, int, "
+                "float, bool, list, Literal or Enum and check the rest in the tool"
+            )
+    if not any(keyword in schema for keyword in _SAYS_WHAT):
+        raise SchemaError(f"{where}: give it a type that says what it holds")
     compiled: dict[str, Any] = {key: schema[key] for key in _KEPT if key in schema}
     _bounds(schema, compiled)
     if "anyOf" in schema:
@@ -75,13 +89,20 @@ def _object(
 ) -> None:
     properties = schema.get("properties", {})
     if not properties:
-        raise SchemaError(f"{where}: an object needs at least one property")
+        raise _no_fields(where)
     compiled["properties"] = {
         name: _compile(value, definitions, f"{where}.{name}", depth + 1)
         for name, value in properties.items()
     }
     compiled["required"] = list(properties)
     compiled["additionalProperties"] = False
+
+
+def _no_fields(where: str) -> SchemaError:
+    return SchemaError(
+        f"{where}: an object without named fields is not supported by every engine; use a "
+        "TypedDict or a pydantic model with at least one field"
+    )
 
 
 def checker(schema: JsonSchema) -> Callable[[object], str | None]:
@@ -100,7 +121,8 @@ def checker(schema: JsonSchema) -> Callable[[object], str | None]:
             missing = [name for name in error.schema["required"] if name not in error.instance]
             return f"{place}: {', '.join(missing)} missing"
         if error.validator == "additionalProperties":
-            return f"{place}: only {', '.join(error.schema['properties'])} allowed"
+            allowed = ", ".join(error.schema["properties"]) or "nothing"
+            return f"{place}: only {allowed} allowed"
         return f"{place}: must satisfy {error.validator} {_shown(error.validator_value)}"
 
     return check

@@ -20,6 +20,7 @@ from tools.schema import checker
 log = structlog.get_logger(__name__)
 
 MAX_RESULT_BYTES = 32 * 1024  # reliability row G8
+RESERVED = frozenset({"final"})  # the planner's own action
 _UNTRUSTED = Label(Integrity.UNTRUSTED)
 
 
@@ -35,6 +36,8 @@ class Toolbox:
         for each in sorted(tools, key=lambda tool: tool.name):
             if each.name in self._tools:
                 raise ToolboxError(f"two tools are named {each.name!r}; rename one")
+            if each.name in RESERVED:
+                raise ToolboxError(f"a tool can't be named {each.name!r}; rename it")
             self._tools[each.name] = each
         self._checks = {name: checker(tool.parameters) for name, tool in self._tools.items()}
 
@@ -65,7 +68,11 @@ class Toolbox:
                 group.create_task(self._run_one(call, context_for(call)), name=f"tool.{call.name}")
                 for call in calls
             ]
-        return tuple(task.result() for task in tasks)
+        return tuple(
+            # A tool may cancel itself; when we are cancelled, the group raises instead.
+            _error(call, "the tool was cancelled") if task.cancelled() else task.result()
+            for call, task in zip(calls, tasks, strict=True)
+        )
 
     async def _run_one(self, call: ToolCall, context: ToolContext) -> ToolResult:
         tool = self._tools.get(call.name)
@@ -74,13 +81,13 @@ class Toolbox:
         if reason := self.check(call.name, call.arguments):
             return _error(call, reason)
         try:
-            async with asyncio.timeout(tool.timeout_s):
+            async with asyncio.timeout(tool.timeout_s) as limit:
                 returned = await tool.run(context, call.arguments)
-        except TimeoutError:
-            return _error(call, f"no answer in {tool.timeout_s:g} s")
         except ToolError as error:
             return _error(call, str(error))
-        except Exception as error:  # the border of one tool call
+        except (Exception, SystemExit) as error:  # the border of one tool call
+            if limit.expired() and isinstance(error, TimeoutError):
+                return _error(call, f"no answer in {tool.timeout_s:g} s")
             log.exception("tool.crashed", tool=call.name, error=type(error).__name__)
             return _error(call, f"the tool failed ({type(error).__name__})")
         text, label = returned, _UNTRUSTED
@@ -99,7 +106,7 @@ def load_tools(path: Path) -> list[Tool]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise ToolboxError(
             f"tools.file: {str(path)!r} failed to load: {type(error).__name__}: {error}"
         ) from error
@@ -126,12 +133,12 @@ def _granted(tool: Tool, principal: Principal, place: Place) -> bool:
 
 
 def _error(call: ToolCall, reason: str) -> ToolResult:
-    return ToolResult(call.call_id, call.name, f"Error: {reason}", True, _UNTRUSTED)
+    return ToolResult(call.call_id, call.name, _cut(f"Error: {reason}"), True, _UNTRUSTED)
 
 
 def _cut(text: str) -> str:
-    raw = text.encode()
+    raw = text.encode(errors="replace")
     if len(raw) <= MAX_RESULT_BYTES:
-        return text
+        return raw.decode()
     kept = raw[:MAX_RESULT_BYTES].decode(errors="ignore")
     return f"{kept}\n[cut: {len(raw):,} bytes, the first {MAX_RESULT_BYTES:,} are shown]"

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.models.scripted_replies import Reply, Say, Step
 from agents.ports import ImageData, ModelRequest
+from agents.prompts.planner import said_in
 
 _RESULT = re.compile(r"^Result of (?P<tool>[\w.-]+) #[\w.]+:\s*(?P<text>.*)", re.DOTALL)
 _NUMBER = r"-?\(*\d+(?:\.\d+)?\)*"
@@ -88,7 +89,8 @@ def _question_and_results(request: ModelRequest) -> tuple[str, list[str]]:
             continue
         found = [_RESULT.match(part) for part in re.split(r"\n(?=Result of )", message.text)]
         if not found or found[0] is None:
-            return message.text, results[::-1]
+            said = said_in(message.text)
+            return message.text if said is None else said, results[::-1]
         results.extend(each["text"].strip() for each in reversed(found) if each)
     return "", results[::-1]
 
@@ -106,7 +108,7 @@ def _calls(question: str, offered: _Offered) -> list[dict[str, Any]]:
 
 
 def _answer(request: ModelRequest, question: str, results: list[str]) -> str:
-    said = [m.text for m in request.messages if m.role == "user" and not _RESULT.match(m.text)]
+    said = _said(request)
     seen = _SEEN.findall("\n".join(message.text for message in request.messages))
     seen += [describe(image) for message in request.messages for image in message.images]
     sentences = [f"Here is what I found: {'; '.join(results)}."] if results else []
@@ -117,6 +119,13 @@ def _answer(request: ModelRequest, question: str, results: list[str]) -> str:
     if len(said) > 1:
         sentences.append(f"Before that you said: “{said[-2].strip()}”.")
     return " ".join(sentences)
+
+
+def _said(request: ModelRequest) -> list[str]:
+    """What people said; the prompt's examples, which carry no date, are no part of it."""
+    users = [m.text for m in request.messages if m.role == "user" and not _RESULT.match(m.text)]
+    stamped = [text for text in map(said_in, users) if text is not None]
+    return stamped or users
 
 
 def _offered(schema: Any) -> _Offered:

@@ -21,8 +21,16 @@ Number = int | float
 MAX_CHARS = 200
 MAX_DEPTH = 50
 MAX_BITS = 2048  # about 600 digits: exact, and printed in no time
+MAX_PLACES = 300  # of `round`; a float has no more
 _SPOKEN = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**"}
 _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")  # 1,234,567 outside of a call
+
+
+def _rounded(value: Number, places: Number | None = None) -> Number:
+    if places is not None and not (isinstance(places, int) and abs(places) <= MAX_PLACES):
+        raise ToolError(f"round takes a whole number of places, at most {MAX_PLACES}")
+    return round(value, places)
+
 
 _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
@@ -35,7 +43,7 @@ _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 _FUNCTIONS: dict[str, tuple[Callable[..., Number], int, int]] = {
     "sqrt": (math.sqrt, 1, 1),
     "abs": (abs, 1, 1),
-    "round": (round, 1, 2),
+    "round": (_rounded, 1, 2),
     "min": (min, 2, 20),
     "max": (max, 2, 20),
 }

@@ -30,11 +30,15 @@ async def current_time(
 
 
 def find_zone(asked: str) -> str:
-    """The IANA name for a zone or city, whatever its case; raises `ToolError`."""
+    """The IANA name for a zone or city, whatever its case; raises `ToolError`.
+
+    Where no zone has the name, its last part may still be a city: "America/Tokyo".
+    """
     wanted = _plain(asked)
     names = _zones()
-    if wanted in names:
-        return names[wanted]
+    for name in (wanted, wanted.rpartition("/")[2]):
+        if name in names:
+            return names[name]
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.75)
     hint = f"; did you mean {names[near[0]]}?" if near else "; use a name like Europe/Paris"
     raise ToolError(f"no such time zone{hint}")
@@ -49,4 +53,4 @@ def _zones() -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return name.strip().casefold().replace(" ", "_")
+    return name.strip().casefold().replace(" ", "").replace("_", "")
