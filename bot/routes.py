@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
             load = partial(_load_embedded, name)
         case "ocr":
             load = partial(_load_ocr, name)
+        case "langchain":
+            load = partial(_load_langchain, name, section)
         case "scripted":
             load = partial(_load_scripted, name)
     return Route(name, section.backend, section.model, section.placement, load)
@@ -142,6 +145,13 @@ async def _load_ocr(name: str) -> ModelBackend:
     from adapters.models.ocr import OcrBackend
 
     return OcrBackend(name)
+
+
+async def _load_langchain(name: str, section: RouteSection) -> ModelBackend:
+    from adapters.models.langchain_model import LangChainBackend
+
+    capabilities = replace(_capabilities(section), constrained=False)
+    return await LangChainBackend.load(name, section.model, capabilities=capabilities)
 
 
 async def _load_scripted(name: str) -> ModelBackend:

@@ -24,9 +24,10 @@ from pydantic_core import PydanticCustomError
 
 from agents.ports import Placement, Role
 
-BackendName = Literal["openai_api", "openvino", "ocr", "embedded", "scripted"]
+BackendName = Literal["openai_api", "openvino", "ocr", "embedded", "langchain", "scripted"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EVERYONE = "*"
+_FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
@@ -189,6 +190,8 @@ class DiscordSection(Section):
 
 
 def _placement(values: dict[str, Any]) -> Placement:
+    if values.get("backend") == "langchain":
+        return "cloud"  # nothing tells where the model stands, so it must be said
     host = urlsplit(values.get("base_url") or "").hostname
     if values.get("backend") != "openai_api" or not host or is_loopback(host):
         return "local"
@@ -223,6 +226,8 @@ class RouteSection(Section):
                 raise fault("model", "is needed by backend openai_api")
         if self.backend == "openvino" and not (self.path or self.model):
             raise fault("path", "backend openvino needs the model's folder here, or a model name")
+        if self.backend == "langchain" and not _FACTORY.fullmatch(self.model):
+            raise fault("model", 'backend langchain needs "package.module:function" here')
         if self.api_key and self.api_key_env:
             raise fault("api_key_env", "give api_key or api_key_env, not both")
         return self

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
+import pytest
+
+from adapters.models.langchain_model import LangChainBackend
 from adapters.models.openai_api import OpenAICompatible
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, Say, ScriptedBackend, Step
 from adapters.models.scripted_server import ScriptedServer
@@ -47,8 +51,21 @@ async def openai_api() -> AsyncIterator[ModelBackend]:
         await backend.aclose()
 
 
+@asynccontextmanager
+async def langchain() -> AsyncIterator[ModelBackend]:
+    openai = pytest.importorskip("langchain_openai", reason="needs the extra langchain")
+    async with ScriptedServer(talk) as url:
+        model = openai.ChatOpenAI(base_url=url, model="scripted", api_key="none", max_retries=0)
+        capabilities = replace(DEFAULT_CAPABILITIES, constrained=False)
+        backend = LangChainBackend("langchain", model, capabilities=capabilities)
+        yield backend
+        await backend.aclose()
+        await model.root_async_client.close()
+
+
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
     "scripted": scripted,
+    "langchain": langchain,
     "openai_api": openai_api,
     "openvino": lent_backend,
 }
