@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
@@ -24,6 +23,7 @@ from agents.ports import Delta, Finish, ModelBackend, ModelRequest, PromptMessag
 from agents.prompts.planner import prompt_head
 from agents.routing import Router, Serving
 from agents.steps import Step, StepError, looks_like_a_call, parse_step, step_schema
+from agents.watch import Watch
 from agents.window import Packer
 from tools.contract import Tool, ToolCall
 from tools.toolbox import Toolbox
@@ -45,10 +45,6 @@ CUT_OFF = "\n\n_(cut here)_"
 UNPLANNED = "answered without a plan"
 
 _STEP_TOKENS = 256  # a thought and a few calls
-_MAX_CHARS = 64 * 1024  # of one generation; reliability row E3, like the two lines below
-_REPEAT_WINDOW = 2048
-_REPEAT_RATIO = 0.1
-_REPEAT_EVERY = 512  # characters between two looks
 _LEAST_WAIT_S = 1.0
 _DEFAULT_LIMITS = PlanLimits()
 _FINISH = PromptMessage("user", 'Use no more tools. Answer now, with the action "final".')
@@ -197,7 +193,7 @@ class Planner:
     ) -> AsyncGenerator[AnswerDelta | RouteSwitched, None]:
         """One model call; the answer is yielded as it is generated."""
         pieces: list[str] = []
-        reader, watch = AnswerReader(), _Watch()
+        reader, watch = AnswerReader(), Watch()
         run.raw, run.limit = "", ""
 
         async def build(backend: ModelBackend) -> ModelRequest:
@@ -222,7 +218,7 @@ class Planner:
                         if run.limit:
                             break
                     case Serving():
-                        pieces, reader, watch = [], AnswerReader(), _Watch()
+                        pieces, reader, watch = [], AnswerReader(), Watch()
                         run.route, run.capabilities = item.route, item.backend.capabilities
                     case RouteSwitched():
                         run.gave_up(item.from_route, item.reason)
@@ -232,7 +228,7 @@ class Planner:
                         run.spent(item.usage)
         run.raw, run.whole = "".join(pieces), reader.ended
 
-    def _limit(self, run: PlanRun, watch: _Watch, text: str) -> str:
+    def _limit(self, run: PlanRun, watch: Watch, text: str) -> str:
         if self._clock() > run.deadline:
             return "time"
         return "length" if watch.is_enough(text) else ""
@@ -265,27 +261,6 @@ class Planner:
             first_token_timeout_s=min(limits.first_token_timeout_s, left_s),
             gap_timeout_s=min(limits.gap_timeout_s, left_s),
         )
-
-
-class _Watch:
-    """Tells when a generation has gone on for long enough."""
-
-    def __init__(self) -> None:
-        self._size = self._looked_at = 0
-        self._newest = ""
-
-    def is_enough(self, text: str) -> bool:
-        """Over the bound, or the newest 2 KiB say one thing over and over."""
-        self._size += len(text)
-        self._newest += text
-        if self._size > _MAX_CHARS:
-            return True
-        if self._size < max(_REPEAT_WINDOW, self._looked_at + _REPEAT_EVERY):
-            return False
-        self._looked_at = self._size
-        self._newest = self._newest[-_REPEAT_WINDOW:]
-        newest = self._newest.encode(errors="replace")
-        return len(zlib.compress(newest, 1)) < _REPEAT_RATIO * len(newest)
 
 
 def _answered(run: PlanRun, step: Step | None) -> PlanEnded:
