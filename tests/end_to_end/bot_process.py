@@ -26,8 +26,10 @@ def free_port() -> int:
 class BotProcess:
     """`firstline run` in a folder of its own, configured by the `firstline.toml` in it."""
 
-    def __init__(self, folder: Path, settings: str, environ: Mapping[str, str]) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(
+        self, folder: Path, settings: str, environ: Mapping[str, str], *, ready: str = "/readyz"
+    ) -> None:
+        self.folder, self.port, self._ready = folder, free_port(), ready
         (folder / "firstline.toml").write_text(f"{settings}\n[web]\nport = {self.port}\n")
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(folder), **environ}
         self._process: asyncio.subprocess.Process | None = None
@@ -74,7 +76,7 @@ class BotProcess:
                 if self._process is None or self._process.returncode is not None:
                     raise AssertionError(f"the bot ended at start:\n{self.log.read_text()}")
                 try:
-                    async with session.get(f"{self.url}/readyz") as answer:
+                    async with session.get(f"{self.url}{self._ready}") as answer:
                         if answer.status == 200:
                             return
                 except aiohttp.ClientError:
@@ -84,9 +86,9 @@ class BotProcess:
 
 @asynccontextmanager
 async def bot_process(
-    folder: Path, settings: str, environ: Mapping[str, str]
+    folder: Path, settings: str, environ: Mapping[str, str], *, ready: str = "/readyz"
 ) -> AsyncIterator[BotProcess]:
-    process = BotProcess(folder, settings, environ)
+    process = BotProcess(folder, settings, environ, ready=ready)
     try:
         await process.start()
         yield process
