@@ -12,10 +12,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import structlog
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from adapters.stores.connection import Redis
 from adapters.stores.errors import StaleLease, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 Argument = str | bytes | int | float
 
@@ -86,6 +89,8 @@ class Batcher:
         return sha
 
     def _enqueue(self, words: tuple[Argument, ...]) -> asyncio.Future[Any]:
+        # Encoded here, so that a word that is not valid Unicode fails its own caller only.
+        words = tuple(word.encode() if isinstance(word, str) else word for word in words)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((words, future))
@@ -117,6 +122,11 @@ class Batcher:
             for _, future in batch:
                 future.cancel()
             raise
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            log.exception("redis.batch_failed", error=type(error).__name__)
+            for _, future in batch:
+                _fail(future, StoreUnavailable(f"Redis client: {type(error).__name__}"))
+            return
         for (_, future), reply in zip(batch, replies, strict=True):
             _settle(future, reply)
 
@@ -129,7 +139,7 @@ class Batcher:
         missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if not missing:
             return
-        shas = {str(batch[n][0][1]) for n in missing}
+        shas = {_text(batch[n][0][1]) for n in missing}
         await self._round_trip([("SCRIPT", "LOAD", self._texts[sha]) for sha in sorted(shas)])
         again = await self._round_trip([batch[n][0] for n in missing])
         for n, reply in zip(missing, again, strict=True):
@@ -141,6 +151,10 @@ class Batcher:
             for words in commands:
                 pipeline.execute_command(*words)
             return await pipeline.execute(raise_on_error=False)
+
+
+def _text(word: Argument) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:

@@ -19,6 +19,7 @@ from adapters.stores.keys import Keys
 
 _GROUP = "workers"
 _BATCH = 64
+_MAX_RINGS = 100_000  # a ring that falls off is repaired by the sweeper
 
 
 class Ring(msgspec.Struct, frozen=True):
@@ -46,7 +47,9 @@ class Doorbell:
             raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
 
     async def ring(self, conversation: str) -> None:
-        await self._batcher.command("XADD", self._stream, "*", "k", conversation)
+        await self._batcher.command(
+            "XADD", self._stream, "MAXLEN", "~", _MAX_RINGS, "*", "k", conversation
+        )
 
     async def take(self, *, wait_ms: int) -> list[Ring]:
         """New rings, oldest first; empty after `wait_ms` without one."""

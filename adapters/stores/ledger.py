@@ -160,12 +160,12 @@ class Ledger:
         )
         return bool(answer)
 
-    async def give_back(self, lease: Lease) -> None:
-        """Free the lease of a turn that goes on elsewhere; not counted as a death."""
+    async def give_back(self, lease: Lease, *, later_s: float = 0.0) -> None:
+        """Free the lease of a turn that goes on elsewhere or later; not counted as a death."""
         await self._batcher.run(
             scripts.GIVE_BACK,
             self._keys.of(lease.key),
-            [lease.fence, lease.owner, str(lease.key)],
+            [lease.fence, lease.owner, str(lease.key), int(later_s * 1000)],
         )
 
     async def reset(self, key: ConversationKey) -> None:

@@ -42,7 +42,8 @@ CLAIM = Script(
     _NOW
     + """
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
-if redis.call('EXISTS', KEYS[4]) == 0 then
+if redis.call('HEXISTS', KEYS[4], 'events') == 0 then
+  redis.call('DEL', KEYS[4])
   local waiting = redis.call('ZRANGE', KEYS[3], 0, -1)
   if #waiting == 0 then
     redis.call('DEL', KEYS[1])
@@ -109,7 +110,10 @@ if redis.call('HSETNX', KEYS[4], 'ending', ARGV[2]) == 0 then return 0 end
 local parts = tonumber(ARGV[4])
 for n = 1, parts do redis.call('HSET', KEYS[6], n - 1, ARGV[4 + n]) end
 for n = 5 + parts, #ARGV do redis.call('RPUSH', KEYS[7], ARGV[n]) end
-if redis.call('EXISTS', KEYS[7]) == 1 then redis.call('EXPIRE', KEYS[7], ARGV[3]) end
+if redis.call('EXISTS', KEYS[7]) == 1 then
+  redis.call('EXPIRE', KEYS[7], ARGV[3])
+  if redis.call('LLEN', KEYS[7]) > 4000 then redis.call('LTRIM', KEYS[7], -3000, -1) end
+end
 return 1
 """,
     completes=True,
@@ -122,11 +126,14 @@ SENT = Script(
 )
 
 # KEYS … as CLAIM, then closed · ARGV fence, owner, conversation, turn, state, reason
-# Returns 1 when more events wait.
+# Returns 1 when more events wait. The fence moves on, so that nothing late (a renewal, a
+# note) brings the closed turn back to life.
 CLOSE = Script(
     _NOW
     + _FENCED
     + """
+redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], 172800)
 redis.call('DEL', KEYS[4], KEYS[5], KEYS[6])
 redis.call('XADD', KEYS[10], 'MAXLEN', '~', 10000, '*', 'turn', ARGV[4], 'conversation', ARGV[3],
   'state', ARGV[5], 'reason', ARGV[6])
@@ -141,14 +148,15 @@ return 0
     completes=True,
 )
 
-# ARGV fence, owner, conversation · frees the lease of an unfinished turn (shutdown).
+# ARGV fence, owner, conversation, later_ms · frees the lease of an unfinished turn.
 GIVE_BACK = Script(
     _NOW
     + _FENCED
     + """
+redis.call('INCR', KEYS[2])
 if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('HINCRBY', KEYS[4], 'deaths', -1) end
 if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
-redis.call('ZADD', KEYS[9], now_ms(), ARGV[3])
+redis.call('ZADD', KEYS[9], now_ms() + ARGV[4], ARGV[3])
 return 1
 """,
     completes=True,

@@ -239,3 +239,36 @@ async def test_a_channels_pin_holds_in_its_threads_until_a_thread_has_its_own(
     expected = {"planner": "small", "vision": "eyes"}
     assert (await claimed(ledger)).pins == expected
     assert await ledger.pins(KEY) == expected
+
+
+async def test_nothing_late_brings_a_closed_turn_back_to_life(ledger: Ledger) -> None:
+    await accept(ledger, "a")
+    lease = (await claimed(ledger)).lease
+    await ledger.close(lease, turn_id="t", state="answered", reason="")
+
+    for late in (ledger.renew(lease), ledger.note(lease, "placeholder", "x")):
+        with pytest.raises(StaleLease):
+            await late
+    await accept(ledger, "b")
+    assert (await claimed(ledger)).events == (b"record of b",)
+
+
+async def test_a_turn_given_back_for_later_is_not_due_before(ledger: Ledger) -> None:
+    await ledger.serve_tenant("slack", KEY.tenant)
+    await accept(ledger, "a")
+    await ledger.give_back((await claimed(ledger)).lease, later_s=0.3)
+
+    assert await ledger.due("slack", again_ms=60_000) == []
+    await asyncio.sleep(0.35)
+    assert await ledger.due("slack", again_ms=60_000) == [str(KEY)]
+
+
+async def test_a_word_that_can_not_be_sent_fails_its_own_caller_only(batcher: Batcher) -> None:
+    results = await asyncio.gather(
+        batcher.command("PING"),
+        batcher.command("SET", "bad", "\ud800"),
+        batcher.command("PING"),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(result, Exception) for result in results] == [False, True, False]
