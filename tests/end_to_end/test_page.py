@@ -7,56 +7,24 @@ With FIRSTLINE_SCREENSHOTS set to a folder, the conversation is kept there as pi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
-from adapters.models.scripted import Reply, Say, Step
 from adapters.models.scripted_server import ScriptedServer
-from agents.ports import ModelRequest
 from tests.adapters.chat.browser_bot import ARGS, CHROMIUM
 from tests.end_to_end.bot_process import bot_process
+from tests.end_to_end.support_script import QUESTION, support
 from tests.pictures import error_window
 
 SHOTS = os.environ.get("FIRSTLINE_SCREENSHOTS")
-QUESTION = (
-    "This came up during the rollout to 17 servers. What is wrong, and how much disk do they "
-    "need at 23 GB each?"
-)
-ANSWER = """\
-The service on **web-07** may not start: Windows reports `0x80070005`, *access is denied*.
-
-1. Give the service account the right **Log on as a service**.
-2. Start the service again, and send me a new screenshot if the window comes back.
-
-The 17 servers need **391 GB** of disk together."""
 SIZE: ViewportSize = {"width": 1280, "height": 800}
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine's PATH"),
 ]
-
-
-def support(request: ModelRequest) -> Reply:
-    """A support agent's script: it computes, reads the picture, and remembers its tools."""
-    told = "\n".join(message.text for message in request.messages)
-    last = request.messages[-1].text
-    if "error code" in last:
-        return _answer(request, "The code was `0x80070005`, on web-07.")
-    if not re.search(r"^Result of calculate #", last, re.MULTILINE):
-        call = {"action": "calculate", "arguments": {"expression": "17*23"}}
-        return Step({"thought": "The disk space needs a sum.", "step": call})
-    return _answer(request, ANSWER if "0x80070005" in told else "I can't read the picture.")
-
-
-def _answer(request: ModelRequest, text: str) -> Reply:
-    if request.schema is None:
-        return Say(text, chunk=5, delay_s=0.02)
-    step = {"action": "final", "arguments": {"answer": text}}
-    return Step({"thought": "I can answer.", "step": step}, chunk=5, delay_s=0.02)
 
 
 def settings(url: str) -> str:
