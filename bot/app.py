@@ -28,6 +28,9 @@ from tools.toolbox import Toolbox, built_in_tools, load_tools
 
 log = structlog.get_logger(__name__)
 
+_RESTART_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
 
 class Bot:
     """Everything that runs; made by `open_bot`, run once."""
@@ -44,8 +47,9 @@ class Bot:
     ) -> None:
         self.settings, self.stores, self.router, self.metrics = settings, stores, router, metrics
         self.adapters = {adapter.name: adapter for adapter in adapters}
-        self.connected: set[str] = set()
+        self._listening: set[str] = set()
         self._failed: list[AdapterError] = []
+        self._group: asyncio.TaskGroup | None = None
         commands = Commands(router, stores.ledger)
         process = secrets.token_hex(4)
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
@@ -106,26 +110,43 @@ class Bot:
         if self._failed and len(self._failed) == len(self.adapters):
             raise self._failed[0]
 
+    def connected(self) -> frozenset[str]:
+        """The adapters that have a session now."""
+        live = (name for name in self._listening if getattr(self.adapters[name], "connected", True))
+        return frozenset(live)
+
     async def work(self, stop: asyncio.Event) -> None:
         """Answer what is in the ledger until `stop`, without listening for more."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")
             await stop.wait()
             self.inbox.close()
 
     async def _listen(self, adapter: ChatAdapter, stop: asyncio.Event) -> None:
-        self.connected.add(adapter.name)
-        try:
-            await adapter.run(self.inbox)
-            stop.set()  # the person at the terminal left
-        except AdapterError as error:
-            log.error("adapter.refused", adapter=adapter.name, error=str(error))
-            self._failed.append(error)
-            if len(self._failed) == len(self.adapters):
-                stop.set()
-        finally:
-            self.connected.discard(adapter.name)
+        """Keep one platform connected; its trouble is never another's."""
+        pause_s = _RESTART_PAUSE_S
+        while not stop.is_set():
+            self._listening.add(adapter.name)
+            try:
+                await adapter.run(self.inbox)
+                stop.set()  # the person at the terminal left
+            except AdapterError as error:
+                log.error("adapter.refused", adapter=adapter.name, error=str(error))
+                self._refused(error, stop)
+                return
+            except Exception as error:  # a lane of its own: the others go on
+                log.exception("adapter.crashed", adapter=adapter.name, error=type(error).__name__)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            finally:
+                self._listening.discard(adapter.name)
+
+    def _refused(self, error: AdapterError, stop: asyncio.Event) -> None:
+        self._failed.append(error)
+        if len(self._failed) == len(self.adapters):
+            stop.set()
 
     def _worker(self, name: str) -> Worker:
         turns = self.settings.turns
@@ -139,8 +160,10 @@ class Bot:
             sweep_s=turns.sweep_s,
         )
 
-    async def _notify(self, message: Message, sentence: str) -> None:
-        await notify(self.adapters[message.adapter], message, sentence)
+    def _notify(self, message: Message, sentence: str) -> None:
+        if self._group is not None:
+            adapter = self.adapters[message.adapter]
+            self._group.create_task(notify(adapter, message, sentence), name="notice")
 
 
 @asynccontextmanager

@@ -81,11 +81,11 @@ class ServesRoles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What readiness looks at; `connected` is the live set of adapters that have a session."""
+    """What readiness looks at; `connected` tells which adapters have a session now."""
 
     ping: Callable[[], Awaitable[object]]
     adapters: tuple[str, ...]
-    connected: Collection[str]
+    connected: Callable[[], Collection[str]]
     router: ServesRoles
     metrics: Metrics
 
@@ -117,8 +117,9 @@ async def _faults(state: State) -> dict[str, str]:
         faults["redis"] = f"no answer in {_PING_TIMEOUT_S:g} s"
     except (RedisError, OSError) as error:
         faults["redis"] = f"does not answer ({type(error).__name__})"
+    connected = state.connected()
     for name in state.adapters:
-        if name not in state.connected:
+        if name not in connected:
             faults[name] = "is not connected"
     if not state.router.routes("planner"):
         faults["models"] = "no route for the role planner"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 NOT_ALLOWED = "You are not allowed to use this bot here. Ask its operator."
 BUSY = "I am still busy with your earlier messages here; please send this one again later."
+_BUSY_AGAIN_S = 60.0
+_BUSY_KEPT = 10_000
 CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
 STORE_DOWN = "My memory is not reachable just now; please try again in a minute."
 
@@ -40,7 +42,7 @@ class BotInbox:
         *,
         max_waiting: int,
         max_chars: int,
-        notify: Callable[[Message, str], Awaitable[None]],
+        notify: Callable[[Message, str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._gate, self._ledger, self._bells = gate, ledger, bells
@@ -48,6 +50,7 @@ class BotInbox:
         self._max_waiting, self._max_chars = max_waiting, max_chars
         self._notify, self._clock = notify, clock
         self._tenants: set[tuple[str, str]] = set()
+        self._told_busy: dict[str, float] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -62,9 +65,7 @@ class BotInbox:
             return False
         if self._closed:
             raise NotAccepted("this process is stopping")
-        if len(message.text) > self._max_chars:
-            text = message.text[: self._max_chars] + CUT.format(self._max_chars)
-            message = msgspec.structs.replace(message, text=text)
+        message = self._tidied(message)
         event = Event(
             message,
             verdict.principal,
@@ -78,7 +79,7 @@ class BotInbox:
             raise NotAccepted(str(error)) from error
         if accepted is Acceptance.FULL:
             log.warning("inbox.line_full", adapter=message.adapter)
-            await self._notify(message, BUSY)
+            self._say_busy(message)
         return accepted is Acceptance.ACCEPTED
 
     async def command(self, command: Command) -> str:
@@ -112,6 +113,23 @@ class BotInbox:
             self._bells[adapter].ring(str(key)),
         )
         return accepted
+
+    def _say_busy(self, message: Message) -> None:
+        """One notice a minute for a conversation, beside the ack and not before it."""
+        now, key = self._clock(), str(message.conversation)
+        if now - self._told_busy.get(key, 0.0) < _BUSY_AGAIN_S:
+            return
+        if len(self._told_busy) > _BUSY_KEPT:
+            self._told_busy.clear()
+        self._told_busy[key] = now
+        self._notify(message, BUSY)
+
+    def _tidied(self, message: Message) -> Message:
+        """The message as it can be stored: valid Unicode, and not longer than allowed."""
+        text = message.text[: self._max_chars].encode(errors="replace").decode()
+        if len(message.text) > self._max_chars:
+            text += CUT.format(self._max_chars)
+        return msgspec.structs.replace(message, text=text)
 
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -39,6 +38,8 @@ from tools.labels import Integrity, join_labels
 log = structlog.get_logger(__name__)
 
 _SEND_TRIES = 3
+_LATER_S = 5.0  # a platform that is away is tried again after this
+_GIVE_UP_AFTER_S = 15 * 60.0  # and for this long (reliability row D2)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -84,10 +85,17 @@ class TurnRunner:
             return await self._ledger.close(
                 claim.lease, turn_id="unreadable", state="failed", reason="unreadable event"
             )
-        adapter = self._adapters[turn.last.message.adapter]
+        adapter = self._adapters.get(turn.last.message.adapter)
+        if adapter is None:  # a terminal that is gone: nobody is left to answer
+            return await self._ledger.close(
+                claim.lease, turn_id=turn.turn_id, state="failed", reason="nobody to answer"
+            )
         reply = adapter.reply(turn.last.message)
         try:
             ending = await self._finish(turn, adapter, reply)
+            if ending is None:
+                await self._ledger.give_back(claim.lease, later_s=_LATER_S)
+                return False
             more = await self._ledger.close(
                 claim.lease, turn_id=turn.turn_id, state=ending.state, reason=ending.reason
             )
@@ -105,7 +113,10 @@ class TurnRunner:
         )
         return more
 
-    async def _finish(self, turn: _RunningTurn, adapter: ChatAdapter, reply: ReplyStream) -> Ending:
+    async def _finish(
+        self, turn: _RunningTurn, adapter: ChatAdapter, reply: ReplyStream
+    ) -> Ending | None:
+        """The end state, or None while the platform can't take the reply for the moment."""
         try:
             async with asyncio.TaskGroup() as group:
                 opening = group.create_task(self._open(turn, reply), name="turn.open")
@@ -114,9 +125,18 @@ class TurnRunner:
                 await self._deliver(turn, reply, outbox)
         except ExceptionGroup as errors:
             error = _first(errors)
-            if not isinstance(error, AdapterError):
+            if isinstance(error, StoreError):
                 raise error from None
+            if not isinstance(error, AdapterError):
+                # Tried again after the lease, unless it has failed too often already.
+                if turn.claim.deaths <= self._max_deaths:
+                    raise error from None
+                log.error("turn.dead", turn=turn.turn_id, error=type(error).__name__)
+                return Ending("failed", f"dead: {type(error).__name__}")
             log.warning("turn.undeliverable", turn=turn.turn_id, error=str(error))
+            age_s = self._clock() - turn.last.accepted_at
+            if isinstance(error, DeliveryError) and error.retryable and age_s < _GIVE_UP_AFTER_S:
+                return None
             return Ending("failed", f"delivery: {type(error).__name__}")
         return ending
 
@@ -324,10 +344,14 @@ async def _send(reply: ReplyStream, index: int, text: str, *, token: str) -> Non
 
 async def notify(adapter: ChatAdapter, message: Message, sentence: str) -> None:
     """One sentence outside of any turn; if it can't be delivered, nothing is lost."""
-    reply = adapter.reply(message)
     try:
-        with contextlib.suppress(AdapterError):
+        reply = adapter.reply(message)
+        try:
             await reply.open(None)
             await reply.deliver(0, sentence, token=part_token(message.event_id, 0))
-    finally:
-        await reply.aclose()
+        finally:
+            await reply.aclose()
+    except AdapterError as error:
+        log.warning("notice.undeliverable", adapter=adapter.name, error=str(error))
+    except Exception as error:  # a lane of its own: it must not take the bot along
+        log.exception("notice.failed", adapter=adapter.name, error=type(error).__name__)

@@ -94,16 +94,21 @@ async def _ask_once(
     stop = _stop_on_signals()
     terminal.show_banner()
     async with asyncio.TaskGroup() as group:
-        group.create_task(bot.work(stop), name="bot.work")
+        working = group.create_task(bot.work(stop), name="bot.work")
         try:
             message = await terminal.ask_once(bot.inbox, text, image)
-            await terminal.finished(message)
+            answered = group.create_task(terminal.finished(message), name="chat.answer")
+            await asyncio.wait((working, answered), return_when=asyncio.FIRST_COMPLETED)
+            answered.cancel()
         except (AttachmentError, NotAccepted) as error:
             print(f"firstline: {error}", file=sys.stderr)  # noqa: T201 (the command's output)
             return 1
         finally:
             stop.set()
-    ending = endings.get(message.event_id, Ending("failed", "no end state"))
+    ending = endings.get(message.event_id)
+    if ending is None:
+        print("firstline: stopped before the answer", file=sys.stderr)  # noqa: T201
+        return 130
     if ending.state in ("answered", "asked"):
         return 0
     print(f"firstline: {ending.state}: {ending.reason}", file=sys.stderr)  # noqa: T201

@@ -40,39 +40,45 @@ class Worker:
         self._drain_s = drain_s
         self._places = asyncio.Semaphore(concurrent)
         self._running: dict[Lease, asyncio.Task[None]] = {}
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then let running turns end for at most `drain_s`."""
-        await self._open_bell()
+        await self._open_bell(stop)
         async with asyncio.TaskGroup() as lanes, asyncio.TaskGroup() as loops:
-            tasks = [
+            renewing = loops.create_task(self._renew(), name=f"worker.renew.{self._adapter}")
+            taking = [
                 loops.create_task(self._read(lanes), name=f"worker.read.{self._adapter}"),
-                loops.create_task(self._renew(), name=f"worker.renew.{self._adapter}"),
                 loops.create_task(self._sweep(lanes), name=f"worker.sweep.{self._adapter}"),
             ]
             await stop.wait()
-            tasks[0].cancel()
-            tasks[2].cancel()
+            self._stopping = True
+            for task in taking:
+                task.cancel()
             await self._drain()
-            tasks[1].cancel()
+            renewing.cancel()  # last: a lane that still works needs its lease
         await self._bell.aclose()
 
-    async def _open_bell(self) -> None:
-        while True:
+    async def _open_bell(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             try:
-                return await self._bell.open()
+                await self._bell.open()
             except StoreUnavailable as error:
                 log.warning("worker.store_down", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE_S)
+            else:
+                return
 
     async def _drain(self) -> None:
-        if self._running:
-            log.info("worker.draining", turns=len(self._running))
-            await asyncio.wait(self._running.values(), timeout=self._drain_s)
-        for task in list(self._running.values()):
+        if not self._lanes:
+            return
+        log.info("worker.draining", turns=len(self._running))
+        _, late = await asyncio.wait(self._lanes, timeout=self._drain_s)
+        for task in late:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running.values())
+        if late:
+            await asyncio.wait(late)
 
     async def _read(self, lanes: asyncio.TaskGroup) -> None:
         while True:
@@ -102,23 +108,29 @@ class Worker:
         while True:
             await asyncio.sleep(self._renew_s)
             for lease, task in list(self._running.items()):
+                if self._running.get(lease) is not task:
+                    continue  # ended while others were renewed
                 try:
                     await self._ledger.renew(lease)
                 except StaleLease:
-                    log.warning("fence.stale", fence=lease.fence)
-                    task.cancel()
+                    if self._running.get(lease) is task:
+                        log.warning("fence.stale", fence=lease.fence)
+                        task.cancel()
                 except StoreUnavailable as error:
                     log.warning("worker.store_down", error=str(error))
 
     async def _start(self, rings: list[Ring], lanes: asyncio.TaskGroup) -> None:
         for ring in rings:
             await self._places.acquire()
-            lanes.create_task(self._lane(ring), name=f"lane.{self._adapter}")
+            lane = lanes.create_task(self._lane(ring), name=f"lane.{self._adapter}")
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
 
     async def _lane(self, ring: Ring) -> None:
         try:
             await self._look(ConversationKey.parse(ring.conversation))
-            await self._bell.done(ring)
+            if not self._stopping:  # else the ring may still be needed by another process
+                await self._bell.done(ring)
         except ValueError:
             log.warning("worker.bad_ring", adapter=self._adapter)
             await self._bell.done(ring)
@@ -133,7 +145,7 @@ class Worker:
 
     async def _look(self, key: ConversationKey) -> None:
         more = True
-        while more:
+        while more and not self._stopping:
             claim = await self._ledger.claim(key, owner=secrets.token_hex(8))
             more = claim is not None and await self._run(claim)
 

@@ -38,7 +38,7 @@ async def client(state: State) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def test_the_bot_is_ready_when_redis_answers_and_every_platform_is_connected() -> None:
     connected: set[str] = set()
-    state = State(answers, ("slack",), connected, Routes("phi"), Metrics())
+    state = State(answers, ("slack",), lambda: connected, Routes("phi"), Metrics())
     async with client(state) as http:
         waiting = await http.get("/readyz")
         connected.add("slack")
@@ -49,7 +49,7 @@ async def test_the_bot_is_ready_when_redis_answers_and_every_platform_is_connect
 
 
 async def test_a_fault_is_told_without_an_address() -> None:
-    async with client(State(fails, (), (), Routes(), Metrics())) as http:
+    async with client(State(fails, (), frozenset, Routes(), Metrics())) as http:
         answer = await http.get("/readyz")
         alive = await http.get("/healthz")
         assert (alive.status, await alive.text()) == (200, "ok\n")
@@ -65,7 +65,7 @@ async def test_figures_are_shown_for_prometheus() -> None:
     metrics.tools_called([ToolResult("c", "clock", "noon"), ToolResult("d", "no such\n", "")])
     metrics.denied("slack")
     metrics.redis_round_trips(3)
-    async with client(State(answers, (), (), Routes("phi"), metrics)) as http:
+    async with client(State(answers, (), frozenset, Routes("phi"), metrics)) as http:
         text = await (await http.get("/metrics")).text()
 
     assert 'firstline_turns_total{state="answered"} 1.0' in text
