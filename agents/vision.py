@@ -29,7 +29,8 @@ class Eyes:
     ) -> Seen:
         """What the first vision route that can serve says, at most 4,000 characters.
 
-        Raises `NoRouteError` when none can, and `BackendError` when one broke off halfway.
+        One that breaks off halfway is replaced, since nobody has seen its text. Raises
+        `NoRouteError` when none can, and `BackendError` where another would fail as well.
         """
         reads_text_only = False
 
@@ -39,7 +40,8 @@ class Eyes:
             return ModelRequest((message,), max_tokens=_MAX_TOKENS)
 
         route, text = "", list[str]()
-        async with aclosing(self._router.stream("vision", build, pin=pin)) as items:
+        stream = self._router.stream("vision", build, pin=pin, shown=lambda: False)
+        async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Serving):
                     route, text = item.route, []
