@@ -62,6 +62,9 @@ class Protocol:
     final_schema: JsonSchema
 
 
+STATED = "results as the tools gave them: the demonstration model only chose the tools"
+
+
 @dataclass(slots=True)
 class PlanRun:
     """The state of one plan."""
@@ -98,6 +101,16 @@ class PlanRun:
         """A remark for the reply's footer, made once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    @property
+    def is_demonstration(self) -> bool:
+        return self.capabilities is not None and self.capabilities.demonstration
+
+    def state_results(self, returned: CallsReturned) -> str:
+        """The results as the answer: a demonstration model plans, but words them wrongly."""
+        self.note(STATED)
+        self.shown = "\n".join(f"- {result.name}: {result.text}" for result in returned.results)
+        return self.shown
 
     def gave_up(self, route: str, reason: str) -> None:
         """Told once for each route, however many steps try it."""
@@ -156,6 +169,9 @@ class PlanRun:
         self, state: EndState, text: str, *, reason: str = "", cut: bool = False
     ) -> PlanEnded:
         """The plan's last event, with everything to keep in memory."""
+        if state == "answered" and self.is_demonstration:
+            seen = (image.seen for image in self.task.question.images if image.seen)
+            text = "\n\n".join((text, *seen))
         label = self.label.lowered_to(Integrity.USER)
         said_at, turn_id = self.task.now.timestamp(), self.task.turn_id
         answer = Turn("assistant", (Text(text),), label, said_at, turn_id)
@@ -174,7 +190,7 @@ class PlanRun:
         notes = [*self.notes]
         if self.given_up and self.route:
             notes.append(f"answered by `{self.route}`")
-        if self.capabilities is not None and self.capabilities.demonstration:
+        if self.is_demonstration:
             notes.append("from the demonstration model")
         return tuple(notes)
 

@@ -125,7 +125,12 @@ class Planner:
             )
             planned = StepPlanned(run.step, step.thought, calls, run.route)
             yield planned
-            yield await self._run_calls(run, planned)
+            returned = await self._run_calls(run, planned)
+            yield returned
+            if run.is_demonstration:
+                yield AnswerDelta(run.state_results(returned))
+                yield run.ended("answered", run.shown)
+                return
         yield run.ended("failed", TOO_LONG, reason="time limit")
 
     async def _resumed(self, run: PlanRun) -> AsyncGenerator[PlanEvent, None]:

@@ -73,7 +73,7 @@ def final_parts(
 
     `part_chars` is at least 600; a footer takes at most a quarter of a part.
     """
-    footer = clip("".join(f"\n\n_{note}_" for note in notes), part_chars // 4) if notes else ""
+    footer = f"\n\n_{clip(' · '.join(notes), part_chars // 4)}_" if notes else ""
     parts = split_markdown(text + footer, part_chars)
     if len(parts) > max_parts:
         room = part_chars - len(_CUT_MARK) - len(footer)
