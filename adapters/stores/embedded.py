@@ -36,6 +36,7 @@ from adapters.stores.errors import StoreRefused
 
 log = structlog.get_logger(__name__)
 
+_WATCH_S = 1.0
 _START_TIMEOUT_S = 60.0  # a large append-only file takes its time to load
 _SOCKET_PATH_LIMIT = 100  # Linux allows 107 bytes (unix(7))
 
@@ -63,10 +64,14 @@ async def embedded_server(data_dir: Path, *, server: Path | None = None) -> Asyn
     socket = _socket_path(folder)
     with (folder / "users.lock").open("w") as users:
         await asyncio.to_thread(_join, folder, socket, users, server or find_server())
+        found = server or find_server()
+        watch = asyncio.create_task(_keep_alive(folder, socket, found), name="redis.watch")
         try:
             await _wait_ready(socket, folder)
             yield f"unix://{socket}"
         finally:
+            watch.cancel()
+            await asyncio.wait((watch,))
             await asyncio.shield(_leave(folder, socket, users))
 
 
@@ -85,6 +90,28 @@ def _join(folder: Path, socket: Path, users: IO[str], server: Path) -> None:
     with (folder / "start.lock").open("w") as start:
         fcntl.flock(start, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
+        if not _answers(socket):
+            _launch(folder, socket, server)
+
+
+async def _keep_alive(folder: Path, socket: Path, server: Path) -> None:
+    """Start the server again when it dies; its append-only file brings everything back."""
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        if not await asyncio.to_thread(_is_gone, folder):
+            continue
+        log.error("redis.embedded_died", remedy=f"read {folder / 'redis.log'}")
+        await asyncio.to_thread(_revive, folder, socket, server)
+
+
+def _is_gone(folder: Path) -> bool:
+    pid_file = folder / "redis.pid"
+    return not pid_file.exists() or not _alive(int(pid_file.read_text() or 0))
+
+
+def _revive(folder: Path, socket: Path, server: Path) -> None:
+    with (folder / "start.lock").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
         if not _answers(socket):
             _launch(folder, socket, server)
 
