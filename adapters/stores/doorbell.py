@@ -19,6 +19,7 @@ from adapters.stores.keys import Keys
 
 _GROUP = "workers"
 _BATCH = 64
+_FORGET_MS = 24 * 3600 * 1000
 _MAX_RINGS = 100_000  # a ring that falls off is repaired by the sweeper
 
 
@@ -45,6 +46,7 @@ class Doorbell:
                 raise StoreUnavailable(f"Redis refused the doorbell: {error}") from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        await self._join()
 
     async def ring(self, conversation: str) -> None:
         await self._batcher.command(
@@ -78,12 +80,27 @@ class Doorbell:
         await self._batcher.command("XDEL", self._stream, ring.entry_id)
 
     async def aclose(self) -> None:
-        """Leave the group; what was taken and not done stays for another worker."""
+        """Leave the group; what was taken and not done stays for another worker.
+
+        The last to leave an empty stream takes it along: terminals come and go.
+        """
         with contextlib.suppress(RedisError, OSError):
-            if not await self._redis.xpending_range(
+            if await self._redis.xpending_range(
                 self._stream, _GROUP, "-", "+", 1, consumername=self._consumer
             ):
-                await self._redis.xgroup_delconsumer(self._stream, _GROUP, self._consumer)
+                return
+            await self._redis.xgroup_delconsumer(self._stream, _GROUP, self._consumer)
+            others = await self._redis.xinfo_consumers(self._stream, _GROUP)
+            if not others and not await self._redis.xlen(self._stream):
+                await self._redis.delete(self._stream)
+
+    async def _join(self) -> None:
+        """Be known to the others, and remove consumers that were killed long ago."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.xgroup_createconsumer(self._stream, _GROUP, self._consumer)
+            for consumer in await self._redis.xinfo_consumers(self._stream, _GROUP):
+                if consumer["idle"] > _FORGET_MS and not consumer["pending"]:
+                    await self._redis.xgroup_delconsumer(self._stream, _GROUP, consumer["name"])
 
 
 def _rings(answer: object) -> list[Ring]:

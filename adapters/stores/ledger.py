@@ -19,6 +19,7 @@ from adapters.stores.keys import Keys
 from tools.identity import ConversationKey
 
 _SEEN_TTL_S = 48 * 3600  # P1: longer than any platform resends
+_TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gone fade away
 _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 RETENTION_S = 30 * 24 * 3600
@@ -193,7 +194,11 @@ class Ledger:
 
     async def due(self, adapter: str, *, again_ms: int) -> list[str]:
         """Conversations whose ring or worker was lost; each is given to one sweeper only."""
-        tenants = await self._batcher.command("SMEMBERS", self._keys.tenants(adapter))
+        key = self._keys.tenants(adapter)
+        tenants, _ = await asyncio.gather(
+            self._batcher.command("SMEMBERS", key),
+            self._batcher.command("EXPIRE", key, _TENANTS_TTL_S),
+        )
         found = await asyncio.gather(
             *(
                 self._batcher.run(scripts.SWEEP, [self._keys.due(tenant.decode())], [again_ms, 100])
