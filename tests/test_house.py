@@ -18,6 +18,8 @@ HEAVY = (
     "slack_bolt",
     "torch",
     "langchain",
+    "langchain_core",
+    "langgraph",
     "openai",
     "PIL",
 )

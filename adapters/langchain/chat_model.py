@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Container,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -21,7 +29,7 @@ from langchain_core.tools import BaseTool
 from pydantic import SkipValidation
 
 from adapters.langchain.offer import Offer, ToolChoice, tool_spec
-from adapters.langchain.prompts import plain_prompt, planned_prompt
+from adapters.langchain.prompts import calls_done, plain_prompt, planned_prompt
 from adapters.langchain.schemas import planned_tool
 from agents.answer_stream import AnswerReader
 from agents.errors import BackendError
@@ -32,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 _STEP_TOKENS = 256  # a thought and a few calls
 _NO_SYNC = "FirstlineChatModel is async only; use ainvoke, astream or an agent's ainvoke"
+_FINISH = PromptMessage("user", 'Use no more tools. Answer now, with the action "final".')
 _NO_STEP = "gave no valid step, nor after it was told what was wrong"
 
 Chunks = AsyncGenerator[AIMessageChunk, None]
@@ -133,7 +142,8 @@ class FirstlineChatModel(BaseChatModel):
         else:
             chars, one_call = self.max_answer_chars, not parallel_tool_calls
             offer = Offer(tools, tool_choice, max_answer_chars=chars, one_call=one_call)
-            chunks = self._plan(planned_prompt(messages, offer.tools), offer)
+            done = calls_done(messages)
+            chunks = self._plan(planned_prompt(messages, offer.tools), offer, done)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield ChatGenerationChunk(message=chunk)
@@ -148,8 +158,13 @@ class FirstlineChatModel(BaseChatModel):
                     yield _spent(item)
                     yield self._ended(item.reason)
 
-    async def _plan(self, prompt: tuple[PromptMessage, ...], offer: Offer) -> Chunks:
-        """One step, with one retry; what was shown of an answer stays."""
+    async def _plan(
+        self, prompt: tuple[PromptMessage, ...], offer: Offer, done: Container[str]
+    ) -> Chunks:
+        """One step, with one retry; what was shown of an answer stays.
+
+        Asked again for nothing but what it already has, the model is held to an answer.
+        """
         heard, correction = _Heard(), tuple[PromptMessage, ...]()
         for attempt in (1, 2):
             request = self._request(
@@ -170,6 +185,12 @@ class FirstlineChatModel(BaseChatModel):
                 log.info("langchain.invalid_step", attempt=attempt, why=str(error))
                 correction = (_correction(error),)
                 continue
+            if offer.repeats(step, done):
+                again = self._plan((*prompt, _FINISH), offer.without_tools(), ())
+                async with aclosing(again) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
             if step.answer is None:
                 yield _calling(step.calls, offer)
             elif not heard.shown:  # its keys came in another order

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from adapters.langchain.prompts import call_mark
 from adapters.langchain.schemas import planned_tool
 from agents.prompts.planner import FINAL
 from agents.steps import Step, StepError, parse_step, step_schema
@@ -50,7 +51,7 @@ class Offer:
         self.tools = tuple(tool for tool, _ in planned.values())
         self._parameters = {name: parameters for name, (_, parameters) in planned.items()}
         self._toolbox = Toolbox(self.tools)
-        self._one_call = one_call
+        self._one_call, self._max_answer_chars = one_call, max_answer_chars
         schema = step_schema(self.tools, max_answer_chars=max_answer_chars)
         self.schema = _without_final(schema) if self.must_call else schema
 
@@ -60,6 +61,16 @@ class Offer:
         if step.answer is not None and self.must_call:
             raise StepError(f"use one of: {', '.join(tool.name for tool in self.tools)}")
         return Step(step.thought, step.calls[:1], step.answer) if self._one_call else step
+
+    def repeats(self, step: Step, done: Container[str]) -> bool:
+        """Whether every call of the step was made and answered before."""
+        if self.must_call or not step.calls:
+            return False
+        made = [(call.name, self.given(call.name, call.arguments)) for call in step.calls]
+        return all(call_mark(name, arguments) in done for name, arguments in made)
+
+    def without_tools(self) -> Offer:
+        return Offer((), None, max_answer_chars=self._max_answer_chars)
 
     def given(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """A call's arguments without those the model left to the tool."""

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from agents.ports import ImageData, PromptMessage
 from agents.prompts.planner import final_text, prompt_head, result_text, step_text
@@ -69,6 +76,28 @@ def plain_prompt(messages: Sequence[BaseMessage]) -> tuple[PromptMessage, ...]:
             case _:
                 said.append(PromptMessage("user", message.text, _images(message)))
     return tuple(said)
+
+
+def calls_done(messages: Sequence[BaseMessage]) -> frozenset[str]:
+    """Marks of the calls that were answered without an error since a person last spoke."""
+    answered, marks = set[str](), set[str]()
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) and message.status != "error":
+            answered.add(message.tool_call_id)
+        elif isinstance(message, AIMessage):
+            marks |= {
+                call_mark(call["name"], call["args"])
+                for call in message.tool_calls
+                if call["id"] in answered
+            }
+        elif isinstance(message, HumanMessage):
+            break
+    return frozenset(marks)
+
+
+def call_mark(name: str, arguments: Mapping[str, Any]) -> str:
+    """The same for the same call."""
+    return json.dumps([name, arguments], sort_keys=True)
 
 
 def _images(message: BaseMessage) -> tuple[ImageData, ...]:

@@ -185,6 +185,22 @@ async def test_a_conversation_becomes_steps_and_numbered_results() -> None:
     ]
 
 
+async def test_a_model_that_only_repeats_itself_is_held_to_an_answer() -> None:
+    call = {"name": "weather", "args": {"city": "Rome"}, "id": "1", "type": "tool_call"}
+    asked = [HumanMessage("Rome?"), AIMessage("", tool_calls=[call])]
+    again = calls(("weather", {"city": "Rome", "unit": None}))
+
+    model, backend = model_of(again, final("18 °C."))
+    message = await bound(model).ainvoke([*asked, ToolMessage("18 C", tool_call_id="1")])
+
+    assert (message.content, message.tool_calls) == ("18 °C.", [])
+    assert "weather" not in str(backend.requests[1].schema)
+
+    model, _ = model_of(again)
+    failed = ToolMessage("Error: busy", tool_call_id="1", status="error")
+    assert (await bound(model).ainvoke([*asked, failed])).tool_calls
+
+
 async def test_without_tools_the_model_just_talks_and_stops_where_it_is_told() -> None:
     model, backend = model_of(Say("one two three four"))
 
