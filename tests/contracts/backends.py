@@ -9,11 +9,15 @@ from dataclasses import replace
 import pytest
 
 from adapters.models.langchain_model import LangChainBackend
+from adapters.models.llama_server import LlamaServerBackend
+from adapters.models.ollama import OllamaBackend
 from adapters.models.openai_api import OpenAICompatible
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, Say, ScriptedBackend, Step
 from adapters.models.scripted_server import ScriptedServer
 from agents.ports import ModelBackend, ModelRequest
 from tests.engine import lent_backend
+from tests.twins.llama_server import LlamaServerTwin
+from tests.twins.ollama import OllamaModel, OllamaTwin
 
 COLOUR_SCHEMA = {
     "type": "object",
@@ -63,9 +67,30 @@ async def langchain() -> AsyncIterator[ModelBackend]:
         await model.root_async_client.close()
 
 
+@asynccontextmanager
+async def ollama() -> AsyncIterator[ModelBackend]:
+    seeing = OllamaModel("llava-phi3:latest", capabilities=("completion", "vision"))
+    async with OllamaTwin(talk, models=[seeing]) as url:
+        backend = await OllamaBackend.load(
+            "ollama", base_url=url, model="llava-phi3", context_tokens=8192, max_images=2
+        )
+        yield backend
+        await backend.aclose()
+
+
+@asynccontextmanager
+async def llama_server() -> AsyncIterator[ModelBackend]:
+    async with LlamaServerTwin(talk) as url:
+        backend = await LlamaServerBackend.load("llama_server", base_url=url)
+        yield backend
+        await backend.aclose()
+
+
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
     "scripted": scripted,
     "langchain": langchain,
+    "llama_server": llama_server,
+    "ollama": ollama,
     "openai_api": openai_api,
     "openvino": lent_backend,
 }
