@@ -124,7 +124,7 @@ def version() -> None:
 
 @models_app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A name from the catalogue, such as phi-3.5-mini.")],
+    name: Annotated[str, typer.Argument(help="A name such as phi-3.5-mini, or ollama:phi3.5.")],
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -134,8 +134,9 @@ def pull(
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.pulling import pull_model
+        from bot.routes import ollama_url
 
-        return pull_model(name, settings.data_dir / "models")
+        return pull_model(name, settings.data_dir / "models", ollama_url=ollama_url(settings))
 
     _finish(start)
 

@@ -144,7 +144,14 @@ async def _try_route(route: Route) -> int:
     """Load the route, ask it for one token, and tell its context size."""
     backend = await route.load()
     try:
-        if route.backend in ("openai_api", "openvino", "embedded", "langchain"):
+        if route.backend in (
+            "openai_api",
+            "ollama",
+            "llama_server",
+            "openvino",
+            "embedded",
+            "langchain",
+        ):
             await complete(backend, ModelRequest((PromptMessage("user", "Say ok."),), max_tokens=1))
         return backend.capabilities.context_tokens
     finally:

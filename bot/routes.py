@@ -49,9 +49,23 @@ async def _found_planners(settings: Settings) -> list[Route]:
     if pulled := _pulled(settings, "phi-3.5-mini"):
         return [pulled]
     if model := await detect_ollama(OLLAMA_URL):
-        section = RouteSection(backend="openai_api", model=model, base_url=f"{OLLAMA_URL}/v1")
-        return [_route("ollama", section, settings)]
+        return [_route("ollama", _ollama_section(model), settings)]
     return []
+
+
+def _ollama_section(model: str) -> RouteSection:
+    """By Ollama's own API, which honours the window, if the model's template is known here."""
+    from adapters.models.raw_server import family_of
+
+    if family_of(model):
+        return RouteSection(backend="ollama", model=model, base_url=OLLAMA_URL)
+    return RouteSection(backend="openai_api", model=model, base_url=f"{OLLAMA_URL}/v1")
+
+
+def ollama_url(settings: Settings) -> str:
+    """Where the operator's Ollama is: the first route's that names one."""
+    given = (each.base_url for each in settings.routes.values() if each.backend == "ollama")
+    return next((url for url in given if url), OLLAMA_URL)
 
 
 def _found_eyes(settings: Settings) -> list[Route]:
@@ -81,6 +95,10 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
             )
         case "openai_api":
             load = partial(_load_openai_api, name, section)
+        case "ollama":
+            load = partial(_load_ollama, name, section)
+        case "llama_server":
+            load = partial(_load_llama_server, name, section)
         case "embedded":
             load = partial(_load_embedded, name)
         case "ocr":
@@ -132,6 +150,33 @@ async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
         model=section.model,
         api_key=section.api_key.get_secret_value() if section.api_key else None,
         capabilities=_capabilities(section),
+    )
+
+
+async def _load_ollama(name: str, section: RouteSection) -> ModelBackend:
+    from adapters.models.ollama import OllamaBackend
+
+    return await OllamaBackend.load(
+        name,
+        model=section.model,
+        base_url=section.base_url or OLLAMA_URL,
+        context_tokens=section.context_tokens or _CONTEXT_TOKENS,
+        max_images=section.max_images,
+        template=section.template,
+        api_key=section.api_key.get_secret_value() if section.api_key else None,
+    )
+
+
+async def _load_llama_server(name: str, section: RouteSection) -> ModelBackend:
+    from adapters.models.llama_server import LLAMA_SERVER_URL, LlamaServerBackend
+
+    return await LlamaServerBackend.load(
+        name,
+        base_url=section.base_url or LLAMA_SERVER_URL,
+        model=section.model,
+        context_tokens=section.context_tokens,
+        template=section.template,
+        api_key=section.api_key.get_secret_value() if section.api_key else None,
     )
 
 

@@ -24,7 +24,9 @@ from pydantic_core import PydanticCustomError
 
 from agents.ports import Placement, Role
 
-BackendName = Literal["openai_api", "openvino", "ocr", "embedded", "langchain", "scripted"]
+BackendName = Literal[
+    "openai_api", "ollama", "llama_server", "openvino", "ocr", "embedded", "langchain", "scripted"
+]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EVERYONE = "*"
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -189,11 +191,14 @@ class DiscordSection(Section):
         return self.token is not None
 
 
+_SERVERS = ("openai_api", "ollama", "llama_server")
+
+
 def _placement(values: dict[str, Any]) -> Placement:
     if values.get("backend") == "langchain":
         return "cloud"  # nothing tells where the model stands, so it must be said
     host = urlsplit(values.get("base_url") or "").hostname
-    if values.get("backend") != "openai_api" or not host or is_loopback(host):
+    if values.get("backend") not in _SERVERS or not host or is_loopback(host):
         return "local"
     try:
         return "self_hosted" if ipaddress.ip_address(host).is_private else "cloud"
@@ -224,6 +229,8 @@ class RouteSection(Section):
                 raise fault("base_url", "is needed by backend openai_api")
             if not self.model:
                 raise fault("model", "is needed by backend openai_api")
+        if self.backend == "ollama" and not self.model:
+            raise fault("model", "is needed by backend ollama, such as phi3.5")
         if self.backend == "openvino" and not (self.path or self.model):
             raise fault("path", "backend openvino needs the model's folder here, or a model name")
         if self.backend == "langchain" and not _FACTORY.fullmatch(self.model):

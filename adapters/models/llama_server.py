@@ -16,7 +16,6 @@ from adapters.models.raw_server import RawServerBackend, chosen_family, refused
 from adapters.models.server_link import RefusedError, ServerLink
 from agents.errors import BackendError, RouteRetired
 from agents.ports import Capabilities, Finish, FinishReason, ModelRequest, Usage
-from agents.prompts.templates import TemplateFamily
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +68,7 @@ class LlamaServerBackend(RawServerBackend):
         base_url: str = LLAMA_SERVER_URL,
         model: str = "",
         context_tokens: int | None = None,
-        template: TemplateFamily | None = None,
+        template: str | None = None,
         api_key: str | None = None,
     ) -> Self:
         """Ask the server for its window; `context_tokens` can only narrow it.

@@ -18,7 +18,6 @@ from adapters.models.raw_server import RawServerBackend, chosen_family, refused
 from adapters.models.server_link import RefusedError, ServerLink
 from agents.errors import BackendError, RouteRetired
 from agents.ports import Capabilities, Finish, FinishReason, ModelRequest, PromptMessage, Usage
-from agents.prompts.templates import TemplateFamily
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +93,7 @@ class OllamaBackend(RawServerBackend):
         base_url: str = OLLAMA_URL,
         context_tokens: int = 4096,
         max_images: int | None = None,
-        template: TemplateFamily | None = None,
+        template: str | None = None,
         api_key: str | None = None,
     ) -> Self:
         """Have the model loaded with this window and read the window back.

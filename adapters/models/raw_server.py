@@ -31,12 +31,14 @@ def family_of(model: str) -> TemplateFamily | None:
     return next((family for shape, family in _FAMILY_OF_NAME if shape.search(model)), None)
 
 
-def chosen_family(backend: str, model: str, template: TemplateFamily | None) -> TemplateFamily:
+def chosen_family(backend: str, model: str, template: str | None) -> TemplateFamily:
     """The given family or the name's own; raises `BackendError` where neither is known."""
-    if family := template or family_of(model):
+    known: tuple[TemplateFamily, ...] = get_args(TemplateFamily)
+    family = next((each for each in known if each == template), None)
+    if family := family if template else family_of(model):
         return family
-    known = ", ".join(get_args(TemplateFamily))
-    detail = f"no prompt template is known for model {model!r}; set template to one of {known}"
+    what = f"template {template!r} is not known" if template else f"model {model!r} tells none"
+    detail = f"{what}; set the route's template to one of {', '.join(known)}"
     raise BackendError(backend, detail, retryable=True)
 
 
