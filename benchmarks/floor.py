@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -17,6 +19,7 @@ from redis import asyncio as redis_asyncio
 
 HISTORY = 20
 MESSAGE = "x" * 200
+QUESTION = "What is 17*23?"
 Turn = Callable[[int], Awaitable[None]]
 
 
@@ -48,9 +51,7 @@ async def fill_history(redis: redis_asyncio.Redis, conversations: int) -> None:
         await pipeline.execute()
 
 
-def aiohttp_turn(
-    session: aiohttp.ClientSession, redis: redis_asyncio.Redis, url: str, question: str
-) -> Turn:
+def aiohttp_turn(session: aiohttp.ClientSession, redis: redis_asyncio.Redis, url: str) -> Turn:
     """The practical floor: aiohttp, msgspec and redis-py, nothing else."""
 
     async def call(messages: list[msgspec.Raw]) -> str:
@@ -66,30 +67,23 @@ def aiohttp_turn(
     async def turn(number: int) -> None:
         key = f"bench:{number}"
         history = [msgspec.Raw(item) for item in await redis.lrange(key, -HISTORY, -1)]
-        asked = msgspec.Raw(msgspec.json.encode({"role": "user", "content": question}))
+        asked = msgspec.Raw(msgspec.json.encode({"role": "user", "content": QUESTION}))
         plan = await call([*history, asked])
         result = {"role": "user", "content": "Result of calculate #1.1: 391"}
         answer = await call([*history, asked, msgspec.Raw(msgspec.json.encode(result))])
         said = msgspec.json.encode({"role": "assistant", "content": plan + answer})
-        await redis.rpush(key, asked, said)
+        await redis.rpush(key, bytes(asked), said)
         await redis.ltrim(key, -HISTORY, -1)
 
     return turn
 
 
-def sdk_turn(client: object, redis: redis_asyncio.Redis, question: str) -> Turn:
-    """The same loop over the openai SDK."""
-    from openai import AsyncOpenAI
-
-    assert isinstance(client, AsyncOpenAI)
+def sdk_turn(client: Any, redis: redis_asyncio.Redis) -> Turn:
+    """The same loop over the openai SDK; `client` is its `AsyncOpenAI`."""
 
     async def call(messages: list[dict[str, str]]) -> str:
         text: list[str] = []
-        stream = await client.chat.completions.create(
-            model="m",
-            messages=messages,  # type: ignore[arg-type]
-            stream=True,
-        )
+        stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
         async for chunk in stream:
             text.extend(choice.delta.content or "" for choice in chunk.choices)
         return "".join(text)
@@ -97,7 +91,7 @@ def sdk_turn(client: object, redis: redis_asyncio.Redis, question: str) -> Turn:
     async def turn(number: int) -> None:
         key = f"bench:{number}"
         history = [json.loads(item) for item in await redis.lrange(key, -HISTORY, -1)]
-        asked = {"role": "user", "content": question}
+        asked = {"role": "user", "content": QUESTION}
         plan = await call([*history, asked])
         result = {"role": "user", "content": "Result of calculate #1.1: 391"}
         answer = await call([*history, asked, result])
@@ -117,20 +111,21 @@ class Timing(msgspec.Struct, frozen=True):
     cpu_ms: float
 
 
-async def timed(turn: Turn, *, conversations: int, turns: int) -> Timing:
-    """Run `turns` turns with `conversations` of them in flight at any time."""
+async def timed(turn: Turn, numbers: Iterator[int], *, in_flight: int, turns: int) -> Timing:
+    """Run `turns` turns, each in a new conversation, with `in_flight` at any time."""
     seconds: list[float] = []
+    left = count()
 
-    async def lane(number: int, count: int) -> None:
-        for _ in range(count):
+    async def lane() -> None:
+        while next(left) < turns:
             began = time.perf_counter()
-            await turn(number)
+            await turn(next(numbers))
             seconds.append(time.perf_counter() - began)
 
     began, cpu = time.perf_counter(), time.process_time()
     async with asyncio.TaskGroup() as group:
-        for number in range(conversations):
-            group.create_task(lane(number, max(1, turns // conversations)))
+        for _ in range(in_flight):
+            group.create_task(lane())
     elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
     seconds.sort()
     return Timing(

@@ -1,0 +1,40 @@
+"""Tables, on the screen and in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from os import cpu_count
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+
+@dataclass
+class Table:
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, *cells: object) -> None:
+        self.rows.append(tuple(str(cell) for cell in cells))
+
+    def markdown(self) -> str:
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
+        shown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"**{self.title}**\n\n{shown}\n"
+
+
+def write(tables: Sequence[Table]) -> None:
+    """Put the tables into the page, between its marks."""
+    machine = f"{cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    body = "\n".join(table.markdown() for table in tables)
+    text = PAGE.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    said = f"Measured {date} by `make bench` on {machine}, shared with other work; medians."
+    PAGE.write_text(f"{head}{BEGIN}\n{said}\n\n{body}{END}{tail}", encoding="utf-8")
