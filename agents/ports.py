@@ -17,14 +17,14 @@ Placement = Literal["local", "self_hosted", "cloud"]
 Role = Literal["planner", "vision", "small", "embed"]
 
 
-class ImageData(msgspec.Struct, frozen=True):
+class ImageData(msgspec.Struct, frozen=True, gc=False):
     """Pixels for a vision route, already decoded, shrunk and re-encoded by us."""
 
     data: bytes
     media_type: Literal["image/png", "image/jpeg"]
 
 
-class PromptMessage(msgspec.Struct, frozen=True):
+class PromptMessage(msgspec.Struct, frozen=True, gc=False):
     role: Literal["system", "user", "assistant"]
     text: str
     images: tuple[ImageData, ...] = ()
@@ -46,16 +46,16 @@ class ModelRequest(msgspec.Struct, frozen=True):
     gap_timeout_s: float = 20.0
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
-class Delta(msgspec.Struct, frozen=True):
+class Delta(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class Finish(msgspec.Struct, frozen=True):
+class Finish(msgspec.Struct, frozen=True, gc=False):
     """Always the last item of a stream that did not raise."""
 
     reason: FinishReason

@@ -13,11 +13,11 @@ EndState = Literal["answered", "asked", "stopped", "refused", "failed"]
 TurnRole = Literal["user", "assistant", "tool"]
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, gc=False, tag="text"):
     text: str
 
 
-class Image(msgspec.Struct, frozen=True, tag="image"):
+class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
     """An image by content hash; `seen` is what a vision route said when it arrived."""
 
     sha256: str
@@ -38,7 +38,7 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
 Part = Text | Image | Called | Returned
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One entry of a conversation as the model sees it."""
 
     role: TurnRole

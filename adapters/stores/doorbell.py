@@ -7,6 +7,7 @@ adapter can answer there.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import msgspec
@@ -76,8 +77,10 @@ class Doorbell:
         return _entries(answer[1]) if answer and len(answer) > 1 else []
 
     async def done(self, ring: Ring) -> None:
-        await self._batcher.command("XACK", self._stream, _GROUP, ring.entry_id)
-        await self._batcher.command("XDEL", self._stream, ring.entry_id)
+        await asyncio.gather(
+            self._batcher.command("XACK", self._stream, _GROUP, ring.entry_id),
+            self._batcher.command("XDEL", self._stream, ring.entry_id),
+        )
 
     async def aclose(self) -> None:
         """Leave the group; what was taken and not done stays for another worker.

@@ -9,11 +9,12 @@ words that matter and then the tool's name, steer it better than any instruction
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from agents.ports import PromptMessage
 from tools.contract import Tool
@@ -147,4 +148,4 @@ def _gist(question: str) -> str:
 
 def _json(value: object) -> str:
     # Compact, as grammars make models write it, and fewer tokens.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(value).decode()
