@@ -148,4 +148,11 @@ def _gist(question: str) -> str:
 
 def _json(value: object) -> str:
     # Compact, as grammars make models write it, and fewer tokens.
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, enc_hook=_plain).decode()
+
+
+def _plain(value: object) -> str:
+    """A str of some library's own kind, which msgspec does not take as it is."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
