@@ -20,12 +20,12 @@ class GrowingReply:
 
     def __init__(self, stream: ReplyStream) -> None:
         self._stream = stream
-        self._text: list[str] = []
+        self._text = ""
         self._activities: list[Activity] = []
         self.has_text = False
 
     def add_text(self, delta: str) -> None:
-        self._text.append(delta)
+        self._text += delta
         self.has_text = True
         self._show()
 
@@ -63,7 +63,7 @@ class GrowingReply:
 
     def _show(self) -> None:
         status = "" if self.has_text or self._activities else "Thinking…"
-        self._stream.show(Draft("".join(self._text), tuple(self._activities), status))
+        self._stream.show(Draft(self._text, tuple(self._activities), status))
 
 
 def final_parts(
