@@ -122,7 +122,8 @@ def conversation(number: int) -> ConversationKey:
 @asynccontextmanager
 async def product(folder: Path, model_url: str, *, conversations: int) -> AsyncIterator[Product]:
     """The bot over an embedded Redis with its append-only file, ready for turns."""
-    configure_logs(level="error")
+    log_file = (folder / "bot.log").open("w")
+    configure_logs(level="info", form="json", stream=log_file)  # a turn pays for its line
     route = {"backend": "openai_api", "base_url": model_url, "model": "m", "context_tokens": 32768}
     settings = load_settings(
         environ={},
@@ -151,3 +152,4 @@ async def product(folder: Path, model_url: str, *, conversations: int) -> AsyncI
             group.create_task(bot.work(stop), name="bot.work")
             yield ours
             stop.set()
+    log_file.close()
