@@ -109,7 +109,8 @@ class PlanRun:
     def state_results(self, returned: CallsReturned) -> str:
         """The results as the answer: a demonstration model plans, but words them wrongly."""
         self.note(STATED)
-        self.shown = "\n".join(f"- {result.name}: {result.text}" for result in returned.results)
+        lines = (f"- {result.name}: {result.text}" for result in returned.results)
+        self.shown = "\n".join(dict.fromkeys(lines))  # it may have asked for the same twice
         return self.shown
 
     def gave_up(self, route: str, reason: str) -> None:
