@@ -8,7 +8,7 @@ from typing import Protocol
 
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.splitting import clip
-from adapters.chat.types import DeliveryError, Draft, Message
+from adapters.chat.types import DeliveryError, Draft, Message, MessageGone
 
 MESSAGE_CHARS = 2000  # docs.discord.com, resources/message
 TYPING_EVERY_S = 8.0  # Discord shows it for 10 s
@@ -74,7 +74,11 @@ class DiscordReply:
         await self._pool.take(Urgency.FINAL)
         if index > 0:
             return await self._post(text, nonce=token)
-        await self._wire.edit(self._channel, self._placeholder, text)
+        try:
+            await self._wire.edit(self._channel, self._placeholder, text)
+        except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
+            await self._pool.take(Urgency.FINAL)
+            self._placeholder = await self._post(text, nonce=token)
         return self._placeholder
 
     async def aclose(self) -> None:

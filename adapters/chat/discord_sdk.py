@@ -17,11 +17,12 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Ratelimit, Route, handle_message_parameters
 
 from adapters.chat.pacing import Pool
-from adapters.chat.types import AdapterError, DeliveryError
+from adapters.chat.types import AdapterError, DeliveryError, MessageGone
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+UNKNOWN_MESSAGE = 10008  # Discord's error code table
 CALL_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 30.0
 NO_MENTIONS = discord.AllowedMentions.none()
@@ -237,6 +238,8 @@ class SdkWire:
         except discord.HTTPException as error:
             again = error.status == 429 or error.status >= 500
             detail = f"HTTP {error.status}, code {error.code}"
+            if error.code == UNKNOWN_MESSAGE:
+                raise MessageGone("discord", detail, retryable=False) from error
             raise DeliveryError("discord", detail, retryable=again) from error
         except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
             # RuntimeError: the session was closed by a reconnect

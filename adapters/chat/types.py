@@ -166,6 +166,10 @@ class DeliveryError(AdapterError):
         self.retryable = retryable
 
 
+class MessageGone(DeliveryError):
+    """The message to edit was deleted; the place it stood in is still there."""
+
+
 class NotAccepted(Exception):
     """The event could not be stored; the platform must deliver it again."""
 

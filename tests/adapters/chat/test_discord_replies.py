@@ -13,7 +13,6 @@ from adapters.chat.types import (
     Activity,
     Attachment,
     AttachmentError,
-    DeliveryError,
     Draft,
     Message,
 )
@@ -145,16 +144,16 @@ async def test_a_rate_limit_is_waited_out_and_the_final_text_still_arrives() -> 
         assert len(calls) == 2
 
 
-async def test_a_deleted_placeholder_is_a_final_refusal() -> None:
+async def test_an_answer_whose_placeholder_was_deleted_is_posted_anew() -> None:
     inbox = RecordingInbox()
     async with DiscordTwin() as discord, connected(discord, inbox) as adapter:
         reply = adapter.reply(await asked(discord, inbox))
         discord.delete(await reply.open(None))
-        with pytest.raises(DeliveryError, match="HTTP 404") as refused:
-            await reply.deliver(0, "too late", token="t0")
+        posted = await reply.deliver(0, "the answer", token="t0")
         await reply.aclose()
 
-        assert not refused.value.retryable
+        assert discord.message(posted).content == "the answer"
+        assert len(discord.posted(discord.general)) == 1
 
 
 async def test_a_reply_in_a_thread_stays_in_the_thread() -> None:
