@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -17,19 +16,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    StringConstraints,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from agents.ports import Placement, Role
-
-BackendName = Literal[
-    "openai_api", "ollama", "llama_server", "openvino", "ocr", "embedded", "langchain", "scripted"
-]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EVERYONE = "*"
-_FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
@@ -114,7 +106,6 @@ SlackUsers = Annotated[Names, _ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
 Snowflakes = Annotated[Names, _ids(r"[0-9]{1,20}", "123456789012345678")]
 Url = Annotated[str, AfterValidator(_http_url)]
 UserPath = Annotated[Path, AfterValidator(_home)]
-RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -189,75 +180,6 @@ class DiscordSection(Section):
     @property
     def enabled(self) -> bool:
         return self.token is not None
-
-
-_SERVERS = ("openai_api", "ollama", "llama_server")
-
-
-def _placement(values: dict[str, Any]) -> Placement:
-    if values.get("backend") == "langchain":
-        return "cloud"  # nothing tells where the model stands, so it must be said
-    host = urlsplit(values.get("base_url") or "").hostname
-    if values.get("backend") not in _SERVERS or not host or is_loopback(host):
-        return "local"
-    try:
-        return "self_hosted" if ipaddress.ip_address(host).is_private else "cloud"
-    except ValueError:
-        inner = "." not in host or host.endswith((".local", ".internal", ".lan"))
-        return "self_hosted" if inner else "cloud"
-
-
-class RouteSection(Section):
-    """One way to a model. `placement` unset follows from the backend and the host."""
-
-    backend: BackendName
-    model: str = Field(default="", max_length=200)
-    base_url: Url | None = None
-    api_key: Secret | None = None
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,80}$")
-    placement: Placement = Field(default_factory=_placement)
-    context_tokens: int | None = Field(default=None, ge=512, le=2_000_000)
-    max_images: int | None = Field(default=None, ge=0, le=64)
-    path: UserPath | None = None
-    template: str | None = Field(default=None, pattern=r"^[a-z0-9._-]{1,40}$")
-    max_concurrent: int | None = Field(default=None, ge=1, le=1024)
-
-    @model_validator(mode="after")
-    def _complete(self) -> RouteSection:
-        if self.backend == "openai_api":
-            if self.base_url is None:
-                raise fault("base_url", "is needed by backend openai_api")
-            if not self.model:
-                raise fault("model", "is needed by backend openai_api")
-        if self.backend == "ollama" and not self.model:
-            raise fault("model", "is needed by backend ollama, such as phi3.5")
-        if self.backend == "openvino" and not (self.path or self.model):
-            raise fault("path", "backend openvino needs the model's folder here, or a model name")
-        if self.backend == "langchain" and not _FACTORY.fullmatch(self.model):
-            raise fault("model", 'backend langchain needs "package.module:function" here')
-        if self.api_key and self.api_key_env:
-            raise fault("api_key_env", "give api_key or api_key_env, not both")
-        return self
-
-
-class ModelsSection(Section):
-    routes: dict[RouteName, RouteSection] = Field(default_factory=dict, max_length=64)
-
-
-class RolesSection(Section):
-    """Which routes serve a role, in order of preference."""
-
-    planner: Names = ("embedded",)
-    vision: Names = ("ocr",)
-    small: Names = ()
-    embed: Names = ()
-
-    def chain(self, role: Role) -> tuple[str, ...]:
-        names: tuple[str, ...] = getattr(self, role)
-        return names
-
-    def __iter__(self) -> Iterator[tuple[str, tuple[str, ...]]]:  # type: ignore[override]
-        return ((role, getattr(self, role)) for role in type(self).model_fields)
 
 
 class PlannerSection(Section):

@@ -17,6 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agents.ports import Role
+from bot.model_sections import ModelsSection, RolesSection, RouteSection
 from bot.sections import (
     EVERYONE,
     DiscordAllow,
@@ -24,11 +25,8 @@ from bot.sections import (
     LimitsSection,
     LogLevel,
     Lower,
-    ModelsSection,
     PlannerSection,
     RedisSection,
-    RolesSection,
-    RouteSection,
     Secret,
     Section,
     SlackAllow,

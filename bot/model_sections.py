@@ -1,0 +1,88 @@
+"""The settings of models: routes, one for each way to a model, and the roles they serve."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, StringConstraints, model_validator
+
+from agents.ports import Placement, Role
+from bot.sections import Names, Secret, Section, Url, UserPath, fault, is_loopback
+
+BackendName = Literal[
+    "openai_api", "ollama", "llama_server", "openvino", "ocr", "embedded", "langchain", "scripted"
+]
+_FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
+
+_SERVERS = ("openai_api", "ollama", "llama_server")
+
+
+def _placement(values: dict[str, Any]) -> Placement:
+    if values.get("backend") == "langchain":
+        return "cloud"  # nothing tells where the model stands, so it must be said
+    host = urlsplit(values.get("base_url") or "").hostname
+    if values.get("backend") not in _SERVERS or not host or is_loopback(host):
+        return "local"
+    try:
+        return "self_hosted" if ipaddress.ip_address(host).is_private else "cloud"
+    except ValueError:
+        inner = "." not in host or host.endswith((".local", ".internal", ".lan"))
+        return "self_hosted" if inner else "cloud"
+
+
+class RouteSection(Section):
+    """One way to a model. `placement` unset follows from the backend and the host."""
+
+    backend: BackendName
+    model: str = Field(default="", max_length=200)
+    base_url: Url | None = None
+    api_key: Secret | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,80}$")
+    placement: Placement = Field(default_factory=_placement)
+    context_tokens: int | None = Field(default=None, ge=512, le=2_000_000)
+    max_images: int | None = Field(default=None, ge=0, le=64)
+    path: UserPath | None = None
+    template: str | None = Field(default=None, pattern=r"^[a-z0-9._-]{1,40}$")
+    max_concurrent: int | None = Field(default=None, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RouteSection:
+        if self.backend == "openai_api":
+            if self.base_url is None:
+                raise fault("base_url", "is needed by backend openai_api")
+            if not self.model:
+                raise fault("model", "is needed by backend openai_api")
+        if self.backend == "ollama" and not self.model:
+            raise fault("model", "is needed by backend ollama, such as phi3.5")
+        if self.backend == "openvino" and not (self.path or self.model):
+            raise fault("path", "backend openvino needs the model's folder here, or a model name")
+        if self.backend == "langchain" and not _FACTORY.fullmatch(self.model):
+            raise fault("model", 'backend langchain needs "package.module:function" here')
+        if self.api_key and self.api_key_env:
+            raise fault("api_key_env", "give api_key or api_key_env, not both")
+        return self
+
+
+class ModelsSection(Section):
+    routes: dict[RouteName, RouteSection] = Field(default_factory=dict, max_length=64)
+
+
+class RolesSection(Section):
+    """Which routes serve a role, in order of preference."""
+
+    planner: Names = ("embedded",)
+    vision: Names = ("ocr",)
+    small: Names = ()
+    embed: Names = ()
+
+    def chain(self, role: Role) -> tuple[str, ...]:
+        names: tuple[str, ...] = getattr(self, role)
+        return names
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[str, ...]]]:  # type: ignore[override]
+        return ((role, getattr(self, role)) for role in type(self).model_fields)
