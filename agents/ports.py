@@ -49,6 +49,13 @@ class ModelRequest(msgspec.Struct, frozen=True):
 class Usage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, taken from an earlier prompt's state
+
+
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """The engine is busy: `position` others of this line go first (0: this one is next)."""
+
+    position: int
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +76,7 @@ class Capabilities:
     context_tokens: int
     max_images: int = 0
     image_tokens: int = 0  # upper bound of one image's cost
+    num_crops: int | None = None  # Phi-3-vision's: an image costs what its size says
     message_overhead_tokens: int = 8  # template tokens around one message
     constrained: bool = False
     streaming: bool = True
@@ -82,7 +90,8 @@ class Capabilities:
 class ModelBackend(Protocol):
     """A model behind an engine or a service.
 
-    `stream` yields `Delta`s and ends with one `Finish`; it raises `BackendError` only.
+    `stream` yields `Delta`s and ends with one `Finish`; a busy engine may yield `Queued`
+    before the first delta, again whenever the line moves. It raises `BackendError` only.
     Closing the generator stops the generation within 200 ms. Not re-entrant limits are the
     backend's own business: callers may run several streams at once.
     """
@@ -93,7 +102,7 @@ class ModelBackend(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]: ...
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish | Queued, None]: ...
 
     async def count_tokens(self, text: str) -> int: ...
 
@@ -108,6 +117,6 @@ async def complete(backend: ModelBackend, request: ModelRequest) -> tuple[str, F
         async for item in stream:
             if isinstance(item, Delta):
                 text.append(item.text)
-            else:
+            elif isinstance(item, Finish):
                 finish = item
     return "".join(text), finish

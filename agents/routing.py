@@ -13,7 +13,7 @@ import structlog
 
 from agents.errors import BackendError, NoRouteError, PromptTooLong, RouteRetired
 from agents.events import RouteSwitched
-from agents.ports import Delta, Finish, ModelBackend, ModelRequest, Placement, Role
+from agents.ports import Delta, Finish, ModelBackend, ModelRequest, Placement, Queued, Role
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class Router:
         pin: str | None = None,
         local_only: bool = False,
         shown: Callable[[], bool] | None = None,
-    ) -> AsyncGenerator[RouteSwitched | Serving | Delta | Finish, None]:
+    ) -> AsyncGenerator[RouteSwitched | Serving | Queued | Delta | Finish, None]:
         """Items of the route that serves, after a `Serving`; a `RouteSwitched` for each that
         could not. Raises `NoRouteError`, or `BackendError` once text was shown.
 
@@ -152,7 +152,7 @@ class Router:
 
     async def _attempt(
         self, route: Route, build: BuildRequest
-    ) -> AsyncGenerator[Serving | Delta | Finish, None]:
+    ) -> AsyncGenerator[Serving | Queued | Delta | Finish, None]:
         try:
             backend = await self.load(route)
             request = await build(backend)

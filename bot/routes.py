@@ -134,9 +134,9 @@ async def _load_openvino(
     capabilities: Capabilities,
     cached_tokens: int | None,
 ) -> ModelBackend:
-    from adapters.models.openvino import OpenVinoBackend
+    from adapters.models.openvino import load_openvino
 
-    return await OpenVinoBackend.load(
+    return await load_openvino(
         name, folder, template=template, capabilities=capabilities, cached_tokens=cached_tokens
     )
 

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import cast
 
 import pytest
 
 from adapters.models.embedded import PACKAGE, load_embedded
-from adapters.models.openvino import OpenVinoBackend
-from adapters.models.openvino_engine import Engine
+from adapters.models.local import LocalBackend
+from adapters.models.openvino_engine import OpenVinoEngine
 from agents.ports import ModelBackend
 
 HAS_ENGINE = all(importlib.util.find_spec(name) for name in ("openvino_genai", PACKAGE))
@@ -22,16 +23,16 @@ needs_engine = [pytest.mark.engine, pytest.mark.skipif(not HAS_ENGINE, reason=_N
 
 
 @cache
-def embedded_backend() -> OpenVinoBackend:
+def embedded_backend() -> LocalBackend:
     """SmolLM2 on OpenVINO. It belongs to no event loop, so every test may use it."""
     with ThreadPoolExecutor(1) as thread:  # a loop of its own, whatever runs here
         return thread.submit(asyncio.run, load_embedded()).result()
 
 
-class LentEngine(Engine):
+class LentEngine(OpenVinoEngine):
     """The shared engine under a second backend, which may be closed without freeing it."""
 
-    def __init__(self, owner: Engine) -> None:
+    def __init__(self, owner: OpenVinoEngine) -> None:
         self.__dict__ = owner.__dict__
 
     def close(self) -> None:
@@ -44,8 +45,11 @@ async def lent_backend() -> AsyncIterator[ModelBackend]:
     if not HAS_ENGINE:
         pytest.skip(_NEEDS)
     owner = embedded_backend()
-    backend = OpenVinoBackend(
-        "openvino", LentEngine(owner._engine), template="chatml", capabilities=owner.capabilities
+    backend = LocalBackend(
+        "openvino",
+        LentEngine(cast("OpenVinoEngine", owner._engine)),
+        template="chatml",
+        capabilities=owner.capabilities,
     )
     yield backend
     await backend.aclose()

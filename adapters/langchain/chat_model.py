@@ -154,7 +154,7 @@ class FirstlineChatModel(BaseChatModel):
             async for item in items:
                 if isinstance(item, Delta):
                     yield AIMessageChunk(content=item.text)
-                else:
+                elif isinstance(item, Finish):
                     yield _spent(item)
                     yield self._ended(item.reason)
 
@@ -209,6 +209,7 @@ class FirstlineChatModel(BaseChatModel):
                 if isinstance(item, Finish):
                     heard.reason = item.reason
                     yield _spent(item)
+                if not isinstance(item, Delta):
                     continue
                 heard.text += item.text
                 if shows and (text := heard.answer.feed(item.text)):

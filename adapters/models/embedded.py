@@ -14,7 +14,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from adapters.models.openvino import OpenVinoBackend
+from adapters.models.local import LocalBackend
+from adapters.models.openvino import load_openvino
 from agents.errors import BackendError
 from agents.ports import Capabilities
 
@@ -69,11 +70,11 @@ def _refused(path: Path, fact: str) -> BackendError:
 
 async def load_embedded(
     name: str = "embedded", *, path: Path | None = None, threads: int | None = None
-) -> OpenVinoBackend:
+) -> LocalBackend:
     """Check and load the demonstration model; raises `BackendError`."""
     model = path or find_embedded_model()
     await asyncio.to_thread(check_model, model)
-    return await OpenVinoBackend.load(
+    return await load_openvino(
         name, model, template="chatml", capabilities=CAPABILITIES, threads=threads
     )
 

@@ -10,42 +10,40 @@ import gc
 import importlib
 import io
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.models.engine import Emit, EngineUnavailable, Job, Outcome, cores, reason_of
 from adapters.models.grammar import SchemaNotCovered, grammar_of
-from agents.ports import FinishReason, ImageData
+from agents.ports import ImageData
 from tools.contract import JsonSchema
 
 VISION_FILE = "openvino_vision_embeddings_model.xml"
 _CHUNK_CHARS = 2000  # far below 8,192 tokens, where GGUF tokenizers cut in silence
 
 
-class EngineUnavailable(Exception):
-    """The engine's packages or the model's files are missing or unreadable."""
+_UNUSED = Outcome("cancelled", 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    prompt: str
-    max_tokens: int
-    temperature: float = 0.0
-    schema: JsonSchema | None = None
-    images: tuple[ImageData, ...] = ()
+@dataclass(slots=True)
+class _Generation:
+    job: Job
+    emit: Emit
+    used: Outcome = _UNUSED
+
+    def outcome(self) -> Outcome:
+        return self.used
+
+    def close(self) -> None:
+        """The pipeline keeps its own prefix cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    reason: FinishReason
-    prompt_tokens: int
-    completion_tokens: int
+class OpenVinoEngine:
+    """An `Engine` whose one step is the whole generation."""
 
-
-class Engine:
-    """Blocking; `generate` must be called by one thread at a time."""
+    slots = 1
 
     def __init__(
         self,
@@ -66,7 +64,7 @@ class Engine:
                 str(path),
                 device,
                 scheduler_config=self._scheduler(cached_tokens),
-                INFERENCE_NUM_THREADS=threads or _cores(),
+                INFERENCE_NUM_THREADS=threads or cores(),
             )
         except RuntimeError as error:
             raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
@@ -92,12 +90,19 @@ class Engine:
             for part in _chunks(text)
         )
 
-    def generate(self, job: Job, on_text: Callable[[str], bool]) -> Outcome:
-        """Run to the end; `on_text` returns False to stop. Raises `RuntimeError`."""
+    def start(self, job: Job, emit: Emit) -> _Generation:
+        return _Generation(job, emit)
+
+    def advance(self, running: Sequence[_Generation]) -> list[bool]:
+        for generation in running:
+            generation.used = self._generate(generation.job, generation.emit)
+        return [True] * len(running)
+
+    def _generate(self, job: Job, emit: Emit) -> Outcome:
         status = self._genai.StreamingStatus
 
         def streamer(text: str) -> Any:
-            return status.RUNNING if on_text(text) else status.CANCEL
+            return status.RUNNING if emit(text) else status.CANCEL
 
         config = self._config(job)
         if self.takes_images:
@@ -143,22 +148,12 @@ class Engine:
         gc.collect()
 
 
-def reason_of(error: BaseException) -> str:
-    """The last line of an engine's message, without the build machine's paths."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].rsplit("/", 1)[-1][:200]
-
-
 def _import_genai() -> Any:
     try:
         return importlib.import_module("openvino_genai")
     except ImportError as error:
         remedy = "the engine is not installed; run: pip install 'firstline[openvino]'"
         raise EngineUnavailable(remedy) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 
 
 def _chunks(text: str) -> list[str]:

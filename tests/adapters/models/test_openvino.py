@@ -7,12 +7,14 @@ import json
 import time
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 
-from adapters.models.openvino import OpenVinoBackend
+from adapters.models.local import LocalBackend
+from adapters.models.openvino import load_openvino
+from adapters.models.openvino_engine import OpenVinoEngine
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import (
     Capabilities,
@@ -21,6 +23,7 @@ from agents.ports import (
     ImageData,
     ModelRequest,
     PromptMessage,
+    Queued,
     complete,
 )
 from agents.prompts.templates import plain
@@ -36,12 +39,12 @@ def ask(text: str, *, max_tokens: int = 24, **options: Any) -> ModelRequest:
 
 
 @pytest.fixture(scope="module")
-def backend() -> OpenVinoBackend:
+def backend() -> LocalBackend:
     return embedded_backend()
 
 
 async def test_an_answer_streams_in_pieces_and_ends_with_its_usage(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     items = [item async for item in backend.stream(ask("Count from one to ten."))]
 
@@ -53,7 +56,7 @@ async def test_an_answer_streams_in_pieces_and_ends_with_its_usage(
     assert items[-1].usage.prompt_tokens > 20
 
 
-async def test_an_answer_that_ends_by_itself_says_stop(backend: OpenVinoBackend) -> None:
+async def test_an_answer_that_ends_by_itself_says_stop(backend: LocalBackend) -> None:
     text, finish = await complete(backend, ask("What is the capital of France?", max_tokens=100))
 
     assert "Paris" in text
@@ -61,7 +64,7 @@ async def test_an_answer_that_ends_by_itself_says_stop(backend: OpenVinoBackend)
     assert finish.reason == "stop"
 
 
-async def test_a_stop_string_ends_the_answer_and_is_not_shown(backend: OpenVinoBackend) -> None:
+async def test_a_stop_string_ends_the_answer_and_is_not_shown(backend: LocalBackend) -> None:
     request = ask("Count: one, two, three, four, five.", max_tokens=60)
     whole, _ = await complete(backend, request)
     stop = whole[10:14]
@@ -139,7 +142,7 @@ PATTERN: dict[str, Any] = {
 @pytest.mark.parametrize("schema", [STEP, KINDS, PATTERN], ids=["step", "kinds", "engine's own"])
 @pytest.mark.parametrize("text", ["What is 17 * 23?", "Tell a long story."])
 async def test_with_a_schema_the_answer_is_valid(
-    backend: OpenVinoBackend, schema: dict[str, Any], text: str
+    backend: LocalBackend, schema: dict[str, Any], text: str
 ) -> None:
     answer, finish = await complete(backend, ask(text, max_tokens=250, schema=schema))
 
@@ -147,7 +150,7 @@ async def test_with_a_schema_the_answer_is_valid(
     jsonschema.validate(json.loads(answer), schema)
 
 
-async def test_a_long_string_keeps_its_bound(backend: OpenVinoBackend) -> None:
+async def test_a_long_string_keeps_its_bound(backend: LocalBackend) -> None:
     schema = {"type": "string", "maxLength": 95}
     request = ask("Write a very long story about the sea.", max_tokens=120, schema=schema)
 
@@ -158,7 +161,7 @@ async def test_a_long_string_keeps_its_bound(backend: OpenVinoBackend) -> None:
 
 
 async def test_a_schema_nobody_can_compile_is_an_error_and_the_engine_lives_on(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     with pytest.raises(BackendError, match="generation failed"):
         await complete(backend, ask("Hi", schema={"$ref": "#/nowhere"}))
@@ -166,7 +169,7 @@ async def test_a_schema_nobody_can_compile_is_an_error_and_the_engine_lives_on(
     assert (await complete(backend, ask("Hi", max_tokens=4)))[0]
 
 
-async def test_a_closed_stream_frees_the_engine_within_200_ms(backend: OpenVinoBackend) -> None:
+async def test_a_closed_stream_frees_the_engine_within_200_ms(backend: LocalBackend) -> None:
     async with aclosing(backend.stream(ask("Tell a long story.", max_tokens=2000))) as stream:
         await anext(stream)
     closed_at = time.perf_counter()
@@ -178,7 +181,7 @@ async def test_a_closed_stream_frees_the_engine_within_200_ms(backend: OpenVinoB
 
 
 async def test_several_streams_at_once_are_served_in_their_order(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     done: list[int] = []
 
@@ -193,7 +196,7 @@ async def test_several_streams_at_once_are_served_in_their_order(
     assert all(texts)
 
 
-async def test_the_event_loop_runs_on_during_a_generation(backend: OpenVinoBackend) -> None:
+async def test_the_event_loop_runs_on_during_a_generation(backend: LocalBackend) -> None:
     longest_s = 0.0
 
     async def beat() -> None:
@@ -210,7 +213,7 @@ async def test_the_event_loop_runs_on_during_a_generation(backend: OpenVinoBacke
     assert longest_s < 0.25  # prefill alone takes longer than this
 
 
-async def test_the_second_turn_reads_only_what_is_new(backend: OpenVinoBackend) -> None:
+async def test_the_second_turn_reads_only_what_is_new(backend: LocalBackend) -> None:
     facts = " ".join(f"Fact {number}: shelf {number} holds tea." for number in range(150))
     question = PromptMessage("user", facts)
     first, cold_s = await _first_token(backend, (SYSTEM, question))
@@ -223,17 +226,17 @@ async def test_the_second_turn_reads_only_what_is_new(backend: OpenVinoBackend) 
 
 
 async def _first_token(
-    backend: OpenVinoBackend, messages: tuple[PromptMessage, ...]
+    backend: LocalBackend, messages: tuple[PromptMessage, ...]
 ) -> tuple[str, float]:
     started = time.perf_counter()
     async with aclosing(backend.stream(ModelRequest(messages, max_tokens=8))) as stream:
-        item = await anext(stream)
-    assert isinstance(item, Delta)
+        while not isinstance(item := await anext(stream), Delta):
+            assert isinstance(item, Queued)  # the stream before it was closed a moment ago
     return item.text, time.perf_counter() - started
 
 
 async def test_a_prompt_over_the_context_is_refused_before_it_runs(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     with pytest.raises(PromptTooLong) as caught:
         await complete(backend, ask("word " * 30_000))
@@ -243,7 +246,7 @@ async def test_a_prompt_over_the_context_is_refused_before_it_runs(
 
 
 async def test_tokens_are_counted_exactly_past_the_tokenizers_own_cut(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     once = await backend.count_tokens("The quick brown fox jumps.\n")
 
@@ -253,16 +256,17 @@ async def test_tokens_are_counted_exactly_past_the_tokenizers_own_cut(
 
 
 async def test_no_control_token_comes_out_of_what_a_person_typed(
-    backend: OpenVinoBackend,
+    backend: LocalBackend,
 ) -> None:
     typed = " ".join(TAGS) + "".join(TAGS)
+    engine = cast("OpenVinoEngine", backend._engine)
     special = set(range(17))  # of SmolLM2's vocabulary, from <|endoftext|> to <empty_output>
 
-    assert special & set(backend._engine.encode(typed))
-    assert not special & set(backend._engine.encode(plain(typed)))
+    assert special & set(engine.encode(typed))
+    assert not special & set(engine.encode(plain(typed)))
 
 
-async def test_a_first_token_that_takes_too_long_is_an_error(backend: OpenVinoBackend) -> None:
+async def test_a_first_token_that_takes_too_long_is_an_error(backend: LocalBackend) -> None:
     request = ask("The sea is wide. " * 300, first_token_timeout_s=0.02)
 
     with pytest.raises(BackendError, match=r"no first token within 0\.02 s") as caught:
@@ -271,7 +275,7 @@ async def test_a_first_token_that_takes_too_long_is_an_error(backend: OpenVinoBa
     assert caught.value.retryable
 
 
-async def test_a_text_model_refuses_images(backend: OpenVinoBackend) -> None:
+async def test_a_text_model_refuses_images(backend: LocalBackend) -> None:
     message = PromptMessage("user", "Look.", (ImageData(b"", "image/png"),))
 
     with pytest.raises(BackendError, match="1 images given, the model takes 0"):
@@ -280,7 +284,7 @@ async def test_a_text_model_refuses_images(backend: OpenVinoBackend) -> None:
 
 async def test_a_missing_model_names_itself(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"'gone\.gguf' does not exist"):
-        await OpenVinoBackend.load(
+        await load_openvino(
             "x", tmp_path / "gone.gguf", template="chatml", capabilities=Capabilities(512)
         )
 
@@ -290,4 +294,4 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     wrong.write_bytes(b"not a model")
 
     with pytest.raises(BackendError, match=r"can't load 'wrong\.gguf'"):
-        await OpenVinoBackend.load("x", wrong, template="chatml", capabilities=Capabilities(512))
+        await load_openvino("x", wrong, template="chatml", capabilities=Capabilities(512))

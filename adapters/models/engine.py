@@ -1,0 +1,88 @@
+"""What an in-process engine gives to `LocalBackend`: blocking steps, made by one thread.
+
+To add an engine, write `Engine` and `Generation` for it in a file of its own, and a line in
+`bot/local_routes.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from agents.ports import FinishReason, ImageData
+from tools.contract import JsonSchema
+
+Emit = Callable[[str], bool]  # takes text for the reader; False: nobody reads on
+
+
+class EngineUnavailable(Exception):
+    """The engine's packages or the model's files are missing, unreadable or too big."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation; the prompt is rendered and known to fit the context."""
+
+    prompt: str
+    max_tokens: int
+    temperature: float = 0.0
+    schema: JsonSchema | None = None
+    images: tuple[ImageData, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0  # of the prompt, not evaluated again
+
+
+class Generation(Protocol):
+    """One answer on its way."""
+
+    def outcome(self) -> Outcome:
+        """What it has used so far; its reason counts once it has ended."""
+
+    def close(self) -> None:
+        """Ended or given up: its memory is kept for a later prompt or freed. Called once."""
+
+
+G = TypeVar("G", bound=Generation)
+
+
+class Engine(Protocol[G]):
+    """One thread makes every call but `count`. It may raise any `Exception`."""
+
+    @property
+    def takes_images(self) -> bool: ...
+
+    @property
+    def slots(self) -> int:
+        """How many generations may run at once."""
+
+    def count(self, text: str) -> int:
+        """Exact number of tokens; control tags count as the tokens they are. Any thread."""
+
+    def start(self, job: Job, emit: Emit) -> G:
+        """Begin; quick, since the first steps evaluate the prompt."""
+
+    def advance(self, running: Sequence[G]) -> Sequence[bool | Exception]:
+        """One step of each: a token, a piece of the prompt, or the whole answer where the
+        engine does not give the thread back. Says of each if it ended, or why it failed.
+        """
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The last line of an engine's message, without the build machine's paths."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rsplit("/", 1)[-1][:200]
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
