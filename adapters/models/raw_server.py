@@ -19,8 +19,16 @@ from agents.prompts.templates import TemplateFamily, render, stop_tags
 _MAX_CHARS_PER_TOKEN = 256  # far above any vocabulary's; only stops a server gone mad
 _BEGINNING_TOKENS = 1  # the tag some models want before the prompt; the server adds it
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-# Phi-4 is absent on purpose: its tags are not those of `chatml`.
+# The first that fits counts: `phi4-mini` is no `phi4`. A Phi-3-mini is taken for the revision
+# of June 2024, which knows a system role; older weights need `template = "phi3_old"`.
 _FAMILY_OF_NAME: tuple[tuple[re.Pattern[str], TemplateFamily], ...] = (
+    (re.compile(r"phi-?4(mm|.*multimodal)", re.I), "phi4_multimodal"),
+    (re.compile(r"phi-?4.*mini", re.I), "phi4_mini"),
+    (re.compile(r"phi-?4", re.I), "phi4"),
+    (re.compile(r"phi-?3.*vision", re.I), "phi3_vision"),
+    (re.compile(r"phi-?3.*small", re.I), "phi3_small"),
+    (re.compile(r"phi-?3.*(medium|14b)", re.I), "phi3_old"),
+    (re.compile(r"phi-?3.*moe|phi-?moe", re.I), "phi3_moe"),
     (re.compile(r"phi-?3", re.I), "phi3"),
     (re.compile(r"qwen|smollm|hermes|chatml", re.I), "chatml"),
 )

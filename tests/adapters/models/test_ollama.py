@@ -78,7 +78,7 @@ async def test_a_missing_model_names_the_command_that_fetches_it() -> None:
 
 
 async def test_a_model_of_an_unknown_family_asks_for_a_template() -> None:
-    assert "set the route's template" in await refusal_to_load("phi4", OllamaTwin([]))
+    assert "set the route's template" in await refusal_to_load("gemma3", OllamaTwin([]))
     assert "'phi9' is not known" in await refusal_to_load("phi3.5", OllamaTwin([]), "phi9")
 
 
