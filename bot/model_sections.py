@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
@@ -13,8 +13,9 @@ from pydantic import Field, StringConstraints, model_validator
 from agents.ports import Placement, Role
 from bot.sections import Names, Secret, Section, Url, UserPath, fault, is_loopback
 
+LocalEngine = Literal["openvino", "transformers", "onnx_genai", "llama_cpp", "mlx"]
 BackendName = Literal[
-    "openai_api", "ollama", "llama_server", "openvino", "ocr", "embedded", "langchain", "scripted"
+    LocalEngine, "openai_api", "ollama", "llama_server", "ocr", "embedded", "langchain", "scripted"
 ]
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
@@ -49,6 +50,10 @@ class RouteSection(Section):
     path: UserPath | None = None
     template: str | None = Field(default=None, pattern=r"^[a-z0-9._-]{1,40}$")
     max_concurrent: int | None = Field(default=None, ge=1, le=1024)
+    # Engines in this process: where they run, and prompt memory kept for the next turns.
+    device: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:,-]{1,60}$")
+    threads: int | None = Field(default=None, ge=1, le=512)
+    kept_tokens: int | None = Field(default=None, ge=0, le=10_000_000)
 
     @model_validator(mode="after")
     def _complete(self) -> RouteSection:
@@ -59,8 +64,9 @@ class RouteSection(Section):
                 raise fault("model", "is needed by backend openai_api")
         if self.backend == "ollama" and not self.model:
             raise fault("model", "is needed by backend ollama, such as phi3.5")
-        if self.backend == "openvino" and not (self.path or self.model):
-            raise fault("path", "backend openvino needs the model's folder here, or a model name")
+        if self.backend in get_args(LocalEngine) and not (self.path or self.model):
+            why = f"backend {self.backend} needs the model's folder here, or a model name"
+            raise fault("path", why)
         if self.backend == "langchain" and not _FACTORY.fullmatch(self.model):
             raise fault("model", 'backend langchain needs "package.module:function" here')
         if self.api_key and self.api_key_env:

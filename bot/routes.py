@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -10,8 +11,10 @@ from pathlib import Path
 import msgspec
 
 from adapters.models.catalogue import CATALOGUE
+from adapters.models.engine import EngineOptions
 from adapters.models.pull import is_pulled
 from agents.ports import Capabilities, ModelBackend, Role
+from agents.prompts.image_cost import max_image_tokens
 from agents.prompts.templates import TemplateFamily
 from agents.routing import Route
 from bot.settings import RouteSection, Settings
@@ -23,7 +26,7 @@ OLLAMA_URL = "http://127.0.0.1:11434"
 # What Ollama gives unless told otherwise, and its /v1 can't be told (facts: phi.md 1.4); a
 # safe guess for any model whose window the operator did not name.
 _CONTEXT_TOKENS = 4096
-_IMAGE_TOKENS = 2509  # one image in 16 crops (facts: phi.md 2.2)
+_IMAGE_TOKENS = max_image_tokens(16)  # the largest setting of Phi-3-vision
 
 
 async def build_chains(settings: Settings) -> dict[Role, tuple[Route, ...]]:
@@ -79,8 +82,9 @@ def _pulled(settings: Settings, name: str) -> Route | None:
     if not is_pulled(folder):
         return None
     entry = CATALOGUE[name]
+    options = EngineOptions(kept_tokens=entry.cached_tokens)
     load = partial(
-        _load_openvino, name, folder, entry.template, entry.capabilities, entry.cached_tokens
+        _load_local, "openvino", name, folder, entry.template, entry.capabilities, options
     )
     return Route(name, "openvino", entry.repository, "local", load)
 
@@ -88,11 +92,8 @@ def _pulled(settings: Settings, name: str) -> Route | None:
 def _route(name: str, section: RouteSection, settings: Settings) -> Route:
     load: Load
     match section.backend:
-        case "openvino":
-            folder = section.path or settings.data_dir / "models" / section.model
-            load = partial(
-                _load_openvino, name, folder, _template(section), _capabilities(section), None
-            )
+        case "openvino" | "transformers" | "onnx_genai" | "llama_cpp" | "mlx":
+            load = _local(name, section, settings)
         case "openai_api":
             load = partial(_load_openai_api, name, section)
         case "ollama":
@@ -108,6 +109,18 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
         case "scripted":
             load = partial(_load_scripted, name)
     return Route(name, section.backend, section.model, section.placement, load)
+
+
+def _local(name: str, section: RouteSection, settings: Settings) -> Load:
+    folder = section.path or settings.data_dir / "models" / section.model
+    options = EngineOptions(
+        device=section.device,
+        threads=section.threads,
+        slots=section.max_concurrent,
+        kept_tokens=section.kept_tokens,
+    )
+    template, capabilities = _template(section), _capabilities(section)
+    return partial(_load_local, section.backend, name, folder, template, capabilities, options)
 
 
 def _template(section: RouteSection) -> TemplateFamily:
@@ -127,18 +140,20 @@ def _capabilities(section: RouteSection) -> Capabilities:
     )
 
 
-async def _load_openvino(
+async def _load_local(
+    engine: str,
     name: str,
     folder: Path,
     template: TemplateFamily,
     capabilities: Capabilities,
-    cached_tokens: int | None,
+    options: EngineOptions,
 ) -> ModelBackend:
-    from adapters.models.openvino import load_openvino
-
-    return await load_openvino(
-        name, folder, template=template, capabilities=capabilities, cached_tokens=cached_tokens
+    """By the module named as the engine; its packages are imported with it."""
+    module = importlib.import_module(f"adapters.models.{engine}")
+    backend: ModelBackend = await module.load(
+        name, folder, template=template, capabilities=capabilities, options=options
     )
+    return backend
 
 
 async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:

@@ -14,8 +14,9 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from adapters.models import openvino
+from adapters.models.engine import EngineOptions
 from adapters.models.local import LocalBackend
-from adapters.models.openvino import load_openvino
 from agents.errors import BackendError
 from agents.ports import Capabilities
 
@@ -74,8 +75,12 @@ async def load_embedded(
     """Check and load the demonstration model; raises `BackendError`."""
     model = path or find_embedded_model()
     await asyncio.to_thread(check_model, model)
-    return await load_openvino(
-        name, model, template="chatml", capabilities=CAPABILITIES, threads=threads
+    return await openvino.load(
+        name,
+        model,
+        template="chatml",
+        capabilities=CAPABILITIES,
+        options=EngineOptions(threads=threads),
     )
 
 

@@ -1,7 +1,8 @@
 """What an in-process engine gives to `LocalBackend`: blocking steps, made by one thread.
 
-To add an engine, write `Engine` and `Generation` for it in a file of its own, and a line in
-`bot/local_routes.py`.
+To add an engine, write `Engine` and `Generation` for it in a file named as the backend, with
+a function `load` as in `openvino.py`; settings know it by `LocalEngine` in
+`bot/model_sections.py`. `token_loop.py` has the loop for an engine that shows its logits.
 """
 
 from __future__ import annotations
@@ -40,14 +41,29 @@ class Outcome:
     cached_tokens: int = 0  # of the prompt, not evaluated again
 
 
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an operator wants an engine to run; None is the engine's own choice."""
+
+    device: str | None = None
+    threads: int | None = None
+    slots: int | None = None  # generations at once
+    kept_tokens: int | None = None  # of prompts, kept in memory for the next turns
+    seed: int | None = None  # of what is drawn at a temperature above 0
+
+
+NO_OPTIONS = EngineOptions()
+
+
 class Generation(Protocol):
     """One answer on its way."""
 
     def outcome(self) -> Outcome:
         """What it has used so far; its reason counts once it has ended."""
 
-    def close(self) -> None:
-        """Ended or given up: its memory is kept for a later prompt or freed. Called once."""
+    def close(self, *, failed: bool = False) -> None:
+        """Ended or given up: its memory is kept for a later prompt, or freed, as it must be
+        after a failure. Called once."""
 
 
 G = TypeVar("G", bound=Generation)

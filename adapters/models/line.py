@@ -151,7 +151,7 @@ class Line:
         with self._changed:
             generation = self._running.pop(run)
         outcome = generation.outcome()
-        generation.close()
+        generation.close(failed=isinstance(result, Exception))
         if isinstance(result, Exception):
             run.post(result)
         else:

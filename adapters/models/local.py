@@ -12,6 +12,7 @@ from adapters.models.engine import Engine, EngineUnavailable, Job, Outcome, reas
 from adapters.models.line import Item, Line, Run, Started
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import Capabilities, Delta, Finish, ModelRequest, Queued, Usage
+from agents.prompts.image_cost import images_cost
 from agents.prompts.templates import TemplateFamily, render
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,7 @@ class LocalBackend:
             detail = f"{images} images given, the model takes {limits.max_images}"
             raise BackendError(self._name, detail, retryable=True)
         prompt = render(self._template, request.messages)
-        tokens = await self.count_tokens(prompt) + images * limits.image_tokens
+        tokens = await self.count_tokens(prompt) + images_cost(request.messages, limits)
         room = limits.context_tokens - request.max_tokens
         if tokens > room:
             raise PromptTooLong(self._name, tokens, max(room, 0))

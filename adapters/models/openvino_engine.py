@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.models.engine import Emit, EngineUnavailable, Job, Outcome, cores, reason_of
+from adapters.models.engine import (
+    Emit,
+    EngineOptions,
+    EngineUnavailable,
+    Job,
+    Outcome,
+    cores,
+    reason_of,
+)
 from adapters.models.grammar import SchemaNotCovered, grammar_of
 from agents.ports import ImageData
 from tools.contract import JsonSchema
@@ -36,7 +44,7 @@ class _Generation:
     def outcome(self) -> Outcome:
         return self.used
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """The pipeline keeps its own prefix cache."""
 
 
@@ -49,9 +57,8 @@ class OpenVinoEngine:
         self,
         path: Path,
         *,
-        device: str,
-        threads: int | None,
-        cached_tokens: int,
+        options: EngineOptions,
+        context_tokens: int,
         stops: Sequence[str],
     ) -> None:
         self._genai = _import_genai()
@@ -62,9 +69,9 @@ class OpenVinoEngine:
         try:
             self._pipeline = kind(
                 str(path),
-                device,
-                scheduler_config=self._scheduler(cached_tokens),
-                INFERENCE_NUM_THREADS=threads or cores(),
+                options.device or "CPU",
+                scheduler_config=self._scheduler(options.kept_tokens or 4 * context_tokens),
+                INFERENCE_NUM_THREADS=options.threads or cores(),
             )
         except RuntimeError as error:
             raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
@@ -72,6 +79,7 @@ class OpenVinoEngine:
         self._stop_ids = {ids[0] for ids in map(self.encode, stops) if len(ids) == 1}
 
     def _scheduler(self, cached_tokens: int) -> Any:
+        # Prompt prefixes and running prompts share this memory.
         scheduler = self._genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
         scheduler.num_kv_blocks = max(cached_tokens // 32, 8)  # 32 tokens a block on CPU

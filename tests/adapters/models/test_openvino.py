@@ -12,8 +12,8 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from adapters.models import openvino
 from adapters.models.local import LocalBackend
-from adapters.models.openvino import load_openvino
 from adapters.models.openvino_engine import OpenVinoEngine
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import (
@@ -284,7 +284,7 @@ async def test_a_text_model_refuses_images(backend: LocalBackend) -> None:
 
 async def test_a_missing_model_names_itself(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"'gone\.gguf' does not exist"):
-        await load_openvino(
+        await openvino.load(
             "x", tmp_path / "gone.gguf", template="chatml", capabilities=Capabilities(512)
         )
 
@@ -294,4 +294,4 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     wrong.write_bytes(b"not a model")
 
     with pytest.raises(BackendError, match=r"can't load 'wrong\.gguf'"):
-        await load_openvino("x", wrong, template="chatml", capabilities=Capabilities(512))
+        await openvino.load("x", wrong, template="chatml", capabilities=Capabilities(512))
