@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.ports import Capabilities
+from agents.prompts.image_cost import max_image_tokens
 from agents.prompts.templates import TemplateFamily
 
 
@@ -30,13 +31,13 @@ _PHI35 = CatalogueEntry(
     about="Phi-3.5-mini, 3.8 billion parameters, int4; needs about 6 GB of memory",
     cached_tokens=16_384,
 )
-# One image at the export's own crop count: (4·4 + 1)·144 + 1 + (4 + 1)·12 tokens at most.
+# An image's bound is for 16 crops; loading narrows it to what the export says (usually 4).
 _PHI35_VISION = CatalogueEntry(
     name="phi-3.5-vision",
     repository="OpenVINO/Phi-3.5-vision-instruct-int4-ov",
     template="phi3_vision",
     capabilities=Capabilities(
-        context_tokens=8192, max_images=2, image_tokens=2509, constrained=True
+        context_tokens=8192, max_images=2, image_tokens=max_image_tokens(16), constrained=True
     ),
     about="Phi-3.5-Vision, 4.2 billion parameters, int4; needs about 6 GB of memory",
     cached_tokens=8192,

@@ -31,6 +31,7 @@ from agents.ports import (
     PromptMessage,
     Usage,
 )
+from agents.prompts.image_cost import images_cost
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -113,7 +114,8 @@ class LangChainBackend:
         if images > own.max_images:
             limit = f"at most {own.max_images}" if own.max_images else "no"
             raise self._error(f"takes {limit} images; send them to a route of the vision role")
-        tokens = images * own.image_tokens + len(request.messages) * own.message_overhead_tokens
+        tokens = len(request.messages) * own.message_overhead_tokens
+        tokens += images_cost(request.messages, own)
         tokens += await self.count_tokens("\n".join(message.text for message in request.messages))
         limit_tokens = max(own.context_tokens - request.max_tokens, 0)
         if tokens > limit_tokens:

@@ -18,6 +18,7 @@ from adapters.models.raw_server import RawServerBackend, chosen_family, refused
 from adapters.models.server_link import RefusedError, ServerLink
 from agents.errors import BackendError, RouteRetired
 from agents.ports import Capabilities, Finish, FinishReason, ModelRequest, PromptMessage, Usage
+from agents.prompts.image_cost import max_image_tokens
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,9 @@ KEEP_ALIVE = "30m"  # Ollama's own 5 minutes make the first answer after a pause
 _ASK_TIMEOUT_S = 10.0
 _LOAD_TIMEOUT_S = 300.0  # weights from a slow disk
 _SCHEMAS_SINCE = (0, 5)  # structured outputs, 2024-12
-_IMAGE_TOKENS = 2509  # nothing tells what an image costs: Phi's largest, to err upwards
+_IMAGE_TOKENS = max_image_tokens(
+    16
+)  # nothing tells what an image costs: Phi's largest, to err upwards
 _IMAGE_TAG = re.compile(r"\[(?=img-\d+\])")
 _SCHEMA_REFUSED = re.compile(r"format|schema|grammar|sampler", re.I)
 

@@ -25,6 +25,7 @@ from adapters.models.openai_wire import (
 )
 from agents.errors import BackendError, PromptTooLong, RouteRetired
 from agents.ports import Capabilities, Delta, Finish, ModelRequest
+from agents.prompts.image_cost import images_cost
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +137,8 @@ class OpenAICompatible:
         if images > own.max_images:
             limit = f"at most {own.max_images}" if own.max_images else "no"
             raise self._error(f"takes {limit} images; send them to a route of the vision role")
-        fixed = images * own.image_tokens + len(request.messages) * own.message_overhead_tokens
+        fixed = len(request.messages) * own.message_overhead_tokens
+        fixed += images_cost(request.messages, own)
         limit_tokens = max(own.context_tokens - request.max_tokens, 0)
         text = "\n".join(message.text for message in request.messages)
         tokens = fixed + estimate_tokens(text)

@@ -14,6 +14,7 @@ from adapters.models.openai_wire import Refusal, estimate_tokens
 from adapters.models.server_link import RefusedError, ServerLink
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import Capabilities, Delta, Finish, ModelRequest, PromptMessage
+from agents.prompts.image_cost import images_cost
 from agents.prompts.templates import TemplateFamily, render, stop_tags
 
 _MAX_CHARS_PER_TOKEN = 256  # far above any vocabulary's; only stops a server gone mad
@@ -148,7 +149,7 @@ class RawServerBackend(ABC):
             limit = f"at most {own.max_images}" if own.max_images else "no"
             raise self._error(f"takes {limit} images; send them to a route of the vision role")
         prompt = render(self._template, prepared)
-        fixed = images * own.image_tokens + _BEGINNING_TOKENS
+        fixed = images_cost(request.messages, own) + _BEGINNING_TOKENS
         room = max(own.context_tokens - request.max_tokens, 0)
         tokens = fixed + estimate_tokens(prompt)
         if tokens > room:  # the estimate errs upwards: ask who knows

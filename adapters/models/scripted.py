@@ -20,6 +20,7 @@ from adapters.models.scripted_replies import (
 )
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import Capabilities, Delta, Finish, FinishReason, ModelRequest, Usage
+from agents.prompts.image_cost import images_cost
 
 __all__ = [
     "DEFAULT_CAPABILITIES",
@@ -150,7 +151,7 @@ def prompt_tokens(request: ModelRequest, capabilities: Capabilities) -> int:
     return sum(
         scripted_tokens(message.text)
         + capabilities.message_overhead_tokens
-        + capabilities.image_tokens * len(message.images)
+        + images_cost((message,), capabilities)
         for message in request.messages
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
-from agents.ports import Capabilities, ImageData
+from agents.ports import Capabilities, ImageData, PromptMessage
 
 _CROP = 336  # CLIP ViT-L/14 reads squares of this side: 24x24 patches, merged two by two
 _CROP_TOKENS = 144
@@ -24,6 +25,11 @@ def cost_of(image: ImageData, capabilities: Capabilities) -> int:
     size = size_of(image)
     crops = capabilities.num_crops
     return image_tokens(*size, crops) if size else max_image_tokens(crops)
+
+
+def images_cost(messages: Iterable[PromptMessage], capabilities: Capabilities) -> int:
+    """Tokens of all images of a prompt."""
+    return sum(cost_of(image, capabilities) for message in messages for image in message.images)
 
 
 def image_tokens(width: int, height: int, num_crops: int) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from agents.ports import Capabilities, ImageData
+from adapters.models.openvino import crops_of
+from adapters.models.scripted import Say, ScriptedBackend
+from agents.errors import PromptTooLong
+from agents.ports import Capabilities, ImageData, ModelRequest, PromptMessage, complete
 from agents.prompts.image_cost import cost_of, image_tokens, max_image_tokens, size_of
 
 CROPS = (1, 4, 9, 16)
@@ -126,6 +130,32 @@ def test_an_image_costs_what_its_size_says_and_the_most_when_it_says_nothing() -
     assert cost_of(banner, by_crops) == 745
     assert cost_of(ImageData(b"", "image/png"), by_crops) == max_image_tokens(4)
     assert cost_of(banner, fixed) == 576
+
+
+async def test_a_backend_refuses_by_what_the_very_image_costs() -> None:
+    own = Capabilities(745 + 8 + 1, max_images=1, image_tokens=781, num_crops=4)
+    backend = ScriptedBackend("eyes", [Say("fine")], capabilities=own)
+
+    def ask(width: int, height: int) -> ModelRequest:
+        image = encoded((width, height), "PNG", "RGB")
+        return ModelRequest((PromptMessage("user", "", (image,)),), max_tokens=1)
+
+    with pytest.raises(PromptTooLong, match="prompt of 765 tokens is over the limit of 753"):
+        await complete(backend, ask(640, 480))
+    assert (await complete(backend, ask(3000, 500)))[0] == "fine"
+
+
+@pytest.mark.parametrize(
+    ("settings_file", "num_crops"),
+    [('{"num_crops": 16, "num_img_tokens": 144}', 16), ("{}", 4), ("no JSON", 4), (None, 4)],
+)
+def test_the_models_folder_tells_its_crops(
+    tmp_path: Path, settings_file: str | None, num_crops: int
+) -> None:
+    if settings_file is not None:
+        (tmp_path / "preprocessor_config.json").write_text(settings_file)
+
+    assert crops_of(tmp_path) == num_crops
 
 
 def encoded(size: tuple[int, int], kind: str, mode: str, **options: object) -> ImageData:
