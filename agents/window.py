@@ -7,13 +7,16 @@ message is cut to depends on the model alone, so it is the same in every later p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from agents.errors import PromptTooLong
 from agents.ports import ModelBackend, PromptMessage
+from agents.prompts.image_cost import images_cost
 from agents.prompts.planner import facts_line, final_text, result_text, step_text
+from agents.prompts.templates import plain
 from agents.turns import Called, Image, Returned, Text, Turn
 from tools.contract import ToolResult
 from tools.identity import Place
@@ -21,13 +24,15 @@ from tools.identity import Place
 NOT_SEEN = "could not be looked at"
 CUT_NOTE = "your message was too long for the model; its middle was left out"
 
-# Shares of the room: the context window without the system text and the answer.
-_MESSAGE_SHARE = 0.45  # one message of a person
-_STEPS_SHARE = 0.5  # all steps of this turn
+# Shares of the room: the context window without the system text and the answer. The first
+# three leave a twentieth for a correction.
+_SUMMARY_SHARE = 0.15
+_MESSAGE_SHARE = 0.4  # one message of a person
+_STEPS_SHARE = 0.4  # all steps of this turn
 _RESULT_SHARE = 0.25  # one tool result
 _STEADY_SHARE = 0.8  # history, in an ordinary turn: less is cut only where it must be
 _CUT_SHARE = 0.4  # what a cut removes at least
-_LEAST_ROOM = 256
+_LEAST_RESULT = 32
 _LEAST_CHARS = 100
 _CACHED_COUNTS = 20_000
 
@@ -58,56 +63,76 @@ class Packer:
     ) -> Window:
         """Everything of a turn's prompt that its steps don't change, rendered and counted."""
         counter = Counter(backend, self._counts)
-        room = backend.capabilities.context_tokens - answer_tokens - await counter.sum(head)
-        room = max(room, _LEAST_ROOM)
+        limit = max(backend.capabilities.context_tokens - answer_tokens, 0)
+        room = max(limit - await counter.sum(head), 0)
         opening = [*head]
         if summary:
             told = PromptMessage("user", f"Summary of what was said before:\n{summary}")
-            opening.append(await counter.cut(told, int(room * _MESSAGE_SHARE)))
-        exchanges = [await _fitted(counter, exchange, room) for exchange in render(history, place)]
+            opening.append(await counter.cut(told, int(room * _SUMMARY_SHARE)))
+        exchanges = await _fitted(counter, render(history, place), room)
         numbered = sum(len(turn.images) for turn in history)
         asked = PromptMessage("user", user_text(question, place, first_image=numbered + 1))
         last = await counter.cut(asked, int(room * _MESSAGE_SHARE))
         return Window(
             counter=counter,
+            limit=limit,
             room=room,
-            left=room - await counter.sum((*opening[len(head) :], last)),
+            left=limit - await counter.sum((*opening, last)),
             opening=tuple(opening),
-            exchanges=tuple(exchanges),
+            exchanges=exchanges,
             costs=tuple([await counter.sum(exchange) for exchange in exchanges]),
             last=last,
             notes=(CUT_NOTE,) if last is not asked else (),
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Counter:
-    """Counts tokens for one backend; a text is counted once."""
+    """Counts tokens for one backend as its prompt will have them; a text is counted once."""
 
-    backend: ModelBackend
-    counts: dict[tuple[str, int, int], int]
+    __slots__ = ("_backend", "_capabilities", "_counts", "name")
+
+    def __init__(self, backend: ModelBackend, counts: dict[tuple[str, int, int], int]) -> None:
+        self._backend, self._counts = backend, counts
+        self._capabilities, self.name = backend.capabilities, backend.name
+
+    def known(self, message: PromptMessage) -> int | None:
+        """What the message costs, if its text was counted before."""
+        # Keyed by hash, so that the counts don't keep the texts alive.
+        text = message.text
+        count = self._counts.get((self.name, hash(text), len(text)))
+        if count is None:
+            return None
+        images = images_cost((message,), self._capabilities) if message.images else 0
+        return count + self._capabilities.message_overhead_tokens + images
 
     async def cost(self, message: PromptMessage) -> int:
-        # Keyed by hash, so that the counts don't keep the texts alive.
-        key = (self.backend.name, hash(message.text), len(message.text))
-        count = self.counts.get(key)
-        if count is None:
-            count = await self.backend.count_tokens(message.text)
-            if len(self.counts) >= _CACHED_COUNTS:
-                del self.counts[next(iter(self.counts))]
-            self.counts[key] = count
-        return count + self.backend.capabilities.message_overhead_tokens
+        while (cost := self.known(message)) is None:
+            text = message.text
+            # A tag a person typed is one token only until it is broken.
+            count = await self._backend.count_tokens(plain(text))
+            if len(self._counts) >= _CACHED_COUNTS:
+                del self._counts[next(iter(self._counts))]
+            self._counts[self.name, hash(text), len(text)] = count
+        return cost
 
-    async def sum(self, messages: Sequence[PromptMessage]) -> int:
-        return sum([await self.cost(message) for message in messages])
+    async def sum(self, messages: Iterable[PromptMessage]) -> int:
+        total = 0
+        for message in messages:
+            known = self.known(message)
+            total += await self.cost(message) if known is None else known
+        return total
 
     async def cut(self, message: PromptMessage, room: int) -> PromptMessage:
         """The message, its middle left out where it costs more than `room` tokens."""
         kept, keep = message, len(message.text)
         while (cost := await self.cost(kept)) > room and keep > _LEAST_CHARS:
             keep = max(_LEAST_CHARS, int(keep * min(room / cost, 1.0) * 0.9))
-            kept = PromptMessage(message.role, cut_middle(message.text, keep))
+            kept = PromptMessage(message.role, cut_middle(message.text, keep), message.images)
         return kept
+
+    async def cut_result(self, message: PromptMessage, room: int) -> PromptMessage:
+        """Only results are cut: a step is JSON, and an answer is bounded by itself."""
+        return await self.cut(message, room) if message.role == "user" else message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +140,9 @@ class Window:
     """A turn's prompt for one backend; `pack` adds the steps made so far."""
 
     counter: Counter
-    room: int
-    left: int  # of the room, after the summary and the question
+    limit: int  # tokens of a prompt
+    room: int  # of the limit, after the head
+    left: int  # of the limit, after head, summary and question
     opening: tuple[PromptMessage, ...]
     exchanges: tuple[Exchange, ...]
     costs: tuple[int, ...]
@@ -126,47 +152,67 @@ class Window:
     async def pack(
         self, steps: Sequence[PromptMessage], extra: Sequence[PromptMessage] = ()
     ) -> Packed:
-        """Head, summary, as much history as fits, the question, then `steps` and `extra`."""
-        fitted = await self._steps(steps) if steps else ()
-        left = self.left - await self.counter.sum((*fitted, *extra))
+        """Head, summary, as much history as fits, the question, then `steps` and `extra`.
+
+        Raises `PromptTooLong` when they don't fit with no history at all.
+        """
+        left = self.left - await self.counter.sum(extra)
+        fitted = await self._steps(steps, left) if steps else ()
+        left -= await self.counter.sum(fitted)
+        if left < 0:
+            raise PromptTooLong(self.counter.name, self.limit - left, self.limit)
         dropped = self._dropped(min(left, int(self.room * _STEADY_SHARE)))
         kept = [message for exchange in self.exchanges[dropped:] for message in exchange]
         return Packed((*self.opening, *kept, self.last, *fitted, *extra), self.notes)
 
-    async def _steps(self, steps: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
-        room = int(self.room * _RESULT_SHARE)
-        fitted = [await _cut_result(self.counter, message, room) for message in steps]
+    async def _steps(self, steps: Sequence[PromptMessage], left: int) -> Sequence[PromptMessage]:
+        """Results cut ever shorter to fit their share; at worst the oldest steps go, each with
+        its results."""
+        counter, room = self.counter, int(self.room * _RESULT_SHARE)
+        fitted = [await counter.cut_result(message, room) for message in steps]
         total = int(self.room * _STEPS_SHARE)
-        while await self.counter.sum(fitted) > total and room > _LEAST_ROOM // 8:
+        while await counter.sum(fitted) > total and room > _LEAST_RESULT:
             room //= 2
-            fitted = [await _cut_result(self.counter, message, room) for message in steps]
+            fitted = [await counter.cut_result(message, room) for message in steps]
+        planned = [at for at, message in enumerate(fitted) if message.role == "assistant"]
+        for at in planned[1:]:
+            if await counter.sum(fitted) <= left:
+                break
+            fitted = fitted[at - len(steps) :]
         return fitted
 
     def _dropped(self, budget: int) -> int:
         """How many of the oldest exchanges go, so that the rest costs at most `budget`."""
-        left = sum(self.costs)
+        left, newest = sum(self.costs), len(self.costs) - 1
         step = max(1, int(self.room * _CUT_SHARE))
         dropped = before = 0
-        while left > budget and dropped < len(self.costs):
+        while left > budget:
             # Cut points lie at fixed distances from the start, so they stay where they are.
             border = (before // step + 1) * step
-            while dropped < len(self.costs) and before < border:
+            while dropped <= newest and before < border:
+                if dropped == newest and left <= budget:
+                    return dropped  # the distance is only for the sake of the ones before
                 before += self.costs[dropped]
                 left -= self.costs[dropped]
                 dropped += 1
         return dropped
 
 
-async def _fitted(counter: Counter, exchange: Sequence[PromptMessage], room: int) -> Exchange:
-    """The exchange as its own turn's prompt showed it."""
-    asked = [await counter.cut(exchange[0], int(room * _MESSAGE_SHARE))] if exchange else []
-    result_room = int(room * _RESULT_SHARE)
-    return (*asked, *[await _cut_result(counter, each, result_room) for each in exchange[1:]])
-
-
-async def _cut_result(counter: Counter, message: PromptMessage, room: int) -> PromptMessage:
-    """Only results are cut: a step is JSON, and an answer is bounded by itself."""
-    return await counter.cut(message, room) if message.role == "user" else message
+async def _fitted(
+    counter: Counter, exchanges: Sequence[Sequence[PromptMessage]], room: int
+) -> tuple[Exchange, ...]:
+    """The exchanges as their own turns' prompts showed them."""
+    asked_room, result_room = int(room * _MESSAGE_SHARE), int(room * _RESULT_SHARE)
+    fitted: list[Exchange] = []
+    for exchange in exchanges:
+        kept: list[PromptMessage] = []
+        for at, message in enumerate(exchange):
+            limit = result_room if at else asked_room
+            cost = counter.known(message)
+            fits = cost is not None and cost <= limit
+            kept.append(message if fits else await counter.cut_result(message, limit))
+        fitted.append(tuple(kept))
+    return tuple(fitted)
 
 
 def render(history: Sequence[Turn], place: Place) -> list[list[PromptMessage]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -64,9 +65,14 @@ def prompt_head(tools: Sequence[Tool], *, persona: str = "") -> tuple[PromptMess
 
 def facts_line(said_at: float, place: Place) -> str:
     """When and where a message was said: its first line, and the same in every later prompt."""
-    now = datetime.fromtimestamp(said_at, UTC)
+    return _facts(int(said_at // 60), place.kind)
+
+
+@lru_cache(maxsize=4096)  # a history says the same few again in every turn
+def _facts(minute: int, kind: str) -> str:
+    now = datetime.fromtimestamp(minute * 60, UTC)
     where = {"dm": "a direct message", "external": "a shared channel"}.get(
-        place.kind, f"a {place.kind} channel"
+        kind, f"a {kind} channel"
     )
     return f"[{now:%A %Y-%m-%d %H:%M} UTC, in {where}]"
 
