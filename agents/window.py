@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from agents.errors import PromptTooLong
 from agents.ports import ModelBackend, PromptMessage
@@ -20,6 +21,8 @@ from agents.prompts.templates import plain
 from agents.turns import Called, Image, Returned, Text, Turn
 from tools.contract import ToolResult
 from tools.identity import Place
+
+log = structlog.get_logger(__name__)
 
 NOT_SEEN = "could not be looked at"
 CUT_NOTE = "your message was too long for the model; its middle was left out"
@@ -49,6 +52,7 @@ class Packer:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int, int], int] = {}
+        self._told: set[tuple[str, int]] = set()
 
     async def open(
         self,
@@ -64,7 +68,9 @@ class Packer:
         """Everything of a turn's prompt that its steps don't change, rendered and counted."""
         counter = Counter(backend, self._counts)
         limit = max(backend.capabilities.context_tokens - answer_tokens, 0)
-        room = max(limit - await counter.sum(head), 0)
+        fixed = await counter.sum(head)
+        self._tell(backend, fixed)
+        room = max(limit - fixed, 0)
         opening = [*head]
         if summary:
             told = PromptMessage("user", f"Summary of what was said before:\n{summary}")
@@ -84,6 +90,13 @@ class Packer:
             last=last,
             notes=(CUT_NOTE,) if last is not asked else (),
         )
+
+    def _tell(self, backend: ModelBackend, fixed: int) -> None:
+        """Log, once, what of a model's window is gone before anyone says a word."""
+        if (backend.name, fixed) not in self._told:
+            self._told.add((backend.name, fixed))
+            context = backend.capabilities.context_tokens
+            log.info("prompt.fixed", backend=backend.name, tokens=fixed, context_tokens=context)
 
 
 class Counter:

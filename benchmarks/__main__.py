@@ -1,13 +1,13 @@
-"""`python -m benchmarks [turn|start]…`: print the tables and write docs/benchmarks.md."""
+"""`python -m benchmarks [turn|start|prompt_size]…`: print tables, write docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from benchmarks import report, start, turn
+from benchmarks import prompt_size, report, start, turn
 
-PARTS = {"turn": turn.measure, "start": start.measure}
+PARTS = {"turn": turn.measure, "start": start.measure, "prompt_size": prompt_size.measure}
 
 
 async def main(names: list[str]) -> None:

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
+from adapters.models.openai_wire import estimate_tokens
 from agents.planner import PlanLimits, Planner
+from agents.prompts.planner import prompt_head
 from agents.routing import Router
 from agents.vision import Eyes
 from bot.admission import AccessList, Gate
@@ -30,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
 
 
 class Bot:
@@ -76,13 +79,13 @@ class Bot:
             first_token_timeout_s=settings.planner.first_token_timeout_s,
             gap_timeout_s=settings.planner.gap_timeout_s,
         )
+        toolbox, persona = toolbox_of(settings), settings.planner.persona
+        tell_prompt_size(toolbox, persona)
         return TurnRunner(
             adapters=self.adapters,
             ledger=stores.ledger,
             memory=stores.memory,
-            planner=Planner(
-                self.router, toolbox_of(settings), limits, persona=settings.planner.persona
-            ),
+            planner=Planner(self.router, toolbox, limits, persona=persona),
             attachments=AttachmentReader(
                 stores.blobs,
                 Eyes(self.router),
@@ -197,6 +200,19 @@ def toolbox_of(settings: Settings) -> Toolbox:
     if settings.tools.file is not None:
         tools += load_tools(settings.tools.file)
     return Toolbox(tool for tool in tools if tool.name not in settings.tools.disabled)
+
+
+def tell_prompt_size(toolbox: Toolbox, persona: str) -> None:
+    """Log the size of what every prompt begins with, before any model is there to count it."""
+    head = prompt_head(toolbox.tools, persona=persona)
+    tokens = sum(estimate_tokens(message.text) for message in head)
+    log.info("prompt.estimated", tools=len(toolbox.tools), tokens=tokens, upper_bound=True)
+    if tokens > _LARGE_PROMPT_TOKENS:
+        log.warning(
+            "prompt.large",
+            tokens=tokens,
+            advice="a small model answers later and worse; switch tools off in [tools] disabled",
+        )
 
 
 def access_lists(settings: Settings) -> dict[str, AccessList]:

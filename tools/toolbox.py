@@ -41,6 +41,11 @@ class Toolbox:
             self._tools[each.name] = each
         self._checks = {name: checker(tool.parameters) for name, tool in self._tools.items()}
 
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Every tool, whoever may use it."""
+        return tuple(self._tools.values())
+
     def get(self, name: str) -> Tool | None:
         return self._tools.get(name)
 
