@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from adapters.models.catalogue import CATALOGUE
 from adapters.models.engine import EngineOptions
 from adapters.models.pull import is_pulled
@@ -119,14 +117,16 @@ def _local(name: str, section: RouteSection, settings: Settings) -> Load:
         slots=section.max_concurrent,
         kept_tokens=section.kept_tokens,
     )
-    template, capabilities = _template(section), _capabilities(section)
-    return partial(_load_local, section.backend, name, folder, template, capabilities, options)
+    return partial(_load_chosen, name, section, folder, options)
 
 
-def _template(section: RouteSection) -> TemplateFamily:
-    if section.template:
-        family: TemplateFamily = msgspec.convert(section.template, TemplateFamily)
-        return family
+def _template(name: str, section: RouteSection, folder: Path) -> TemplateFamily:
+    """As set, else as the model's name tells; raises `BackendError` for an unknown one."""
+    from adapters.models.raw_server import chosen_family, family_of
+
+    model = section.model or folder.name
+    if section.template or family_of(model):
+        return chosen_family(name, model, section.template)
     return "phi3_vision" if section.max_images else "phi3"
 
 
@@ -138,6 +138,13 @@ def _capabilities(section: RouteSection) -> Capabilities:
         image_tokens=_IMAGE_TOKENS if images else 0,
         constrained=True,
     )
+
+
+async def _load_chosen(
+    name: str, section: RouteSection, folder: Path, options: EngineOptions
+) -> ModelBackend:
+    template, capabilities = _template(name, section, folder), _capabilities(section)
+    return await _load_local(section.backend, name, folder, template, capabilities, options)
 
 
 async def _load_local(
