@@ -83,7 +83,7 @@ class Packer:
             counter=counter,
             limit=limit,
             room=room,
-            left=limit - await counter.sum((*opening, last)),
+            left=limit - fixed - await counter.sum((*opening[len(head) :], last)),
             opening=tuple(opening),
             exchanges=exchanges,
             costs=tuple([await counter.sum(exchange) for exchange in exchanges]),

@@ -106,7 +106,11 @@ class LocalBackend:
         if images > (limits.max_images if self._engine.takes_images else 0):
             detail = f"{images} images given, the model takes {limits.max_images}"
             raise BackendError(self._name, detail, retryable=True)
-        prompt = render(self._template, request.messages)
+        try:
+            prompt = render(self._template, request.messages)
+        except ValueError as error:
+            detail = f"{error}; set the route's template to one that has them"
+            raise BackendError(self._name, detail, retryable=True) from error
         tokens = await self.count_tokens(prompt) + images_cost(request.messages, limits)
         room = limits.context_tokens - request.max_tokens
         if tokens > room:
