@@ -19,6 +19,7 @@ from agents.ports import Capabilities, Delta, Finish, ImageData, ModelRequest, U
 
 NOTHING_READ = "No text could be read in the image."
 LONE_LETTER_SCORE = 0.9
+MAX_IMAGES = 8
 MODEL_FILES = (
     "PP-OCRv6_det_small.onnx",
     "PP-OCRv6_rec_small.onnx",
@@ -42,7 +43,7 @@ class OcrBackend:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            context_tokens=1_000_000, max_images=8, streaming=False, reads_text_only=True
+            context_tokens=1_000_000, max_images=MAX_IMAGES, streaming=False, reads_text_only=True
         )
 
     async def count_tokens(self, text: str) -> int:
@@ -54,6 +55,9 @@ class OcrBackend:
         images = [image for message in request.messages for image in message.images]
         if not images or request.schema is not None:
             detail = "reads images only, and gives plain text"
+            raise BackendError(self._name, detail, retryable=True)
+        if len(images) > MAX_IMAGES:
+            detail = f"{len(images)} images given, at most {MAX_IMAGES} are read at once"
             raise BackendError(self._name, detail, retryable=True)
         texts = [await self._read_within(image, request) for image in images]
         text = texts[0] if len(texts) == 1 else _numbered(texts)

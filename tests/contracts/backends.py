@@ -19,13 +19,6 @@ from tests.engine import lent_backend
 from tests.twins.llama_server import LlamaServerTwin
 from tests.twins.ollama import OllamaModel, OllamaTwin
 
-COLOUR_SCHEMA = {
-    "type": "object",
-    "properties": {"colour": {"enum": ["red", "green", "blue"]}},
-    "required": ["colour"],
-    "additionalProperties": False,
-}
-
 
 def talk(request: ModelRequest) -> Reply:
     """A long answer with pauses, so that there is something to cancel; JSON for a schema."""
