@@ -50,9 +50,10 @@ class KeptPrefixes(Generic[S]):
         if length <= 0:
             return None, 0
         if len(ids) - length > _WORTH_KEEPING:
-            own = state.copy(length)
-            if own is not None:
+            if (own := state.copy(length)) is not None:
                 return own, length
+            if length < len(ids) - length:  # it would cost the other more than this one gains
+                return None, 0
         self._kept.remove(best)
         state.truncate(length)
         return state, length
