@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +17,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from adapters.models.catalogue import CATALOGUE
+from adapters.models.catalogue import BACKEND_ORDER, CatalogueEntry, catalogue, gb
+from adapters.models.hub import HUB_URL
+from adapters.models.memory import available_bytes
 from adapters.models.ollama import OLLAMA_URL
 from adapters.models.ollama_pull import pull_with_ollama
-from adapters.models.pull import HUB_URL, PullProgress, pull, pulled_files
+from adapters.models.pull import PullProgress, find_entry, pull, pulled_files, pulled_folder
 
 _BY_OLLAMA = "ollama:"
 
@@ -27,18 +31,28 @@ async def pull_model(
     name: str,
     folder: Path,
     *,
+    backend: str | None = None,
+    configured: Sequence[str] = (),
     base_url: str = HUB_URL,
     console: Console | None = None,
     ollama_url: str = OLLAMA_URL,
 ) -> int:
-    """Fetch a model below `folder`, or `ollama:NAME` into an Ollama; raises `PullError`."""
+    """Fetch a model below `folder`, or `ollama:NAME` into an Ollama; raises `PullError`.
+
+    `configured` are the backends of routes that ask for this model; they come first where
+    none is named.
+    """
     console = console or Console(stderr=True)
     if name.startswith(_BY_OLLAMA):
         return await _pull_by_ollama(name.removeprefix(_BY_OLLAMA), ollama_url, console)
-    if entry := CATALOGUE.get(name):
-        console.print(f"{entry.about}. Licence: {entry.licence}. From {entry.repository}.")
+    chosen = backend or preferred_backend(name, configured)
+    if chosen == "ollama" and (id_ := _ollama_id(name)):
+        return await _pull_by_ollama(id_, ollama_url, console)
+    entry = find_entry(name, chosen)
+    console.print(f"{entry.about}. Licence: {entry.licence}. From {entry.repository}.")
+    _warn_of_memory(entry, console)
     with _bar(console) as bar:
-        whole = bar.add_task(name, total=None)
+        whole = bar.add_task(entry.name, total=None)
 
         def show(step: PullProgress) -> None:
             bar.update(
@@ -48,11 +62,50 @@ async def pull_model(
                 completed=step.done_bytes,
             )
 
-        path = await pull(name, folder / name, base_url=base_url, progress=show)
+        target = pulled_folder(folder, entry.name, chosen)
+        path = await pull(entry.name, target, backend=chosen, base_url=base_url, progress=show)
     for file in pulled_files(path):
         console.print(f"{file.path}  {decimal(file.size)}  {file.hash}", highlight=False)
-    console.print(f"Every hash matched. Ready in {path}. Start: firstline run")
+    console.print(f"Every hash matched. Ready in {path}. {_next_step(entry)}")
     return 0
+
+
+def preferred_backend(name: str, configured: Sequence[str] = ()) -> str:
+    """A configured backend, else the first installed one that has weights of the model."""
+    known = catalogue()
+    having = [
+        each
+        for each in BACKEND_ORDER
+        if (entry := known.entry(name, each)) and (entry.repository or each in configured)
+    ]
+    asked = [each for each in having if each in configured]
+    here = [each for each in having if is_installed(each)]
+    return next(iter([*asked, *here, *having]), BACKEND_ORDER[0])
+
+
+def is_installed(backend: str) -> bool:
+    """Whether the backend's Python packages are there; servers need none."""
+    return all(find_spec(each) for each in catalogue().backends[backend].modules)
+
+
+def _ollama_id(name: str) -> str:
+    entry = catalogue().entry(name, "ollama")
+    return entry.cell.id if entry else ""
+
+
+def _warn_of_memory(entry: CatalogueEntry, console: Console) -> None:
+    needed = max(entry.cell.memory_bytes, entry.cell.download_bytes)
+    free = available_bytes()
+    if free is not None and needed > free:
+        said = f"It needs about {gb(needed)} of memory and {gb(free)} are free here now."
+        console.print(f"WARNING: {said} It will be refused until there is room.", style="bold red")
+
+
+def _next_step(entry: CatalogueEntry) -> str:
+    if entry.backend == "openvino" and entry.name in ("phi-3.5-mini", "phi-3.5-vision"):
+        return "Start: firstline run"
+    route = f'backend = "{entry.backend}", model = "{entry.name}"'
+    return f"Name it in a route of firstline.toml: {route}"
 
 
 async def _pull_by_ollama(model: str, url: str, console: Console) -> int:

@@ -18,6 +18,8 @@ from agents.prompts.templates import TemplateFamily
 Status = Literal["works", "built", "retired", "not_possible", "unknown"]
 # An image of a family without crops: nothing tells its cost, so it counts as Phi's largest.
 _CROPS = 16
+# Where a model is pulled for when nothing else decides; the first needs no compiler, no torch.
+BACKEND_ORDER = ("openvino", "onnx_genai", "llama_cpp", "mlx", "transformers", "ollama")
 _CONTEXTS_KEPT = 2  # prompt memory for the next turns, in whole contexts
 
 
@@ -63,6 +65,7 @@ class BackendInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     title: str
     kind: Literal["local", "server", "service"]
     packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     extra: str = ""
     context_tokens: int | None = None
     unprovable: str = ""

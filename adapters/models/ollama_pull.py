@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from adapters.models.hub import PullError
 from adapters.models.ollama import OLLAMA_URL
-from adapters.models.pull import PullError, PullProgress
+from adapters.models.pull import PullProgress
 
 _SILENCE_S = 300.0  # Ollama says nothing while it checks the hash of a large layer
 

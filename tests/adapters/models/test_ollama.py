@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from adapters.models.hub import PullError
 from adapters.models.ollama import OllamaBackend
 from adapters.models.ollama_pull import pull_with_ollama
-from adapters.models.pull import PullError, PullProgress
+from adapters.models.pull import PullProgress
 from adapters.models.scripted import Cut, Fail, FailMidStream, Policy, Reply, Say, Stall, Step
 from agents.errors import BackendError, RouteRetired
 from agents.ports import ImageData, ModelRequest, PromptMessage, complete

