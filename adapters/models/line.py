@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,10 @@ class Run:
 class Line:
     """Runs an engine's generations, as many at once as it has slots."""
 
-    def __init__(self, engine: Engine[Any], *, name: str) -> None:
-        self._engine = engine
+    def __init__(self, build: Callable[[], Engine[Any]], *, name: str) -> None:
+        """The engine is built by its own thread (MLX binds what it makes to it), as `engine`."""
+        self.engine: Future[Engine[Any]] = Future()
+        self._build = build
         self._waiting: deque[Run] = deque()
         self._running: dict[Run, Generation] = {}
         self._changed = threading.Condition()
@@ -92,14 +95,25 @@ class Line:
 
     def close(self) -> None:
         """End every generation and give the memory back; blocks until that is done."""
+        self.abandon()
+        self._thread.join()
+
+    def abandon(self) -> None:
+        """As `close`, without waiting."""
         with self._changed:
             self._closed = True
             for run in (*self._waiting, *self._running):
                 run.cancelled = True
             self._changed.notify()
-        self._thread.join()
 
     def _work(self) -> None:
+        self.engine.set_running_or_notify_cancel()
+        try:
+            self._engine = self._build()
+        except BaseException as error:  # noqa: BLE001 (for whoever waits for the engine)
+            self.engine.set_exception(error)
+            return
+        self.engine.set_result(self._engine)
         while self._ready():
             self._admit()
             self._step()

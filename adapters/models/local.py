@@ -30,10 +30,11 @@ class LocalBackend:
         *,
         template: TemplateFamily,
         capabilities: Capabilities,
+        line: Line | None = None,
     ) -> None:
         self._name, self._engine = name, engine
         self._template, self._capabilities = template, capabilities
-        self._line = Line(engine, name=f"engine-{name}")
+        self._line = line or Line(lambda: engine, name=f"engine-{name}")
         self._closed = False
 
     @classmethod
@@ -45,13 +46,17 @@ class LocalBackend:
         template: TemplateFamily,
         capabilities: Capabilities,
     ) -> Self:
-        """Build the engine off the loop; raises `BackendError`."""
+        """Build the engine by the thread that will run it; raises `BackendError`."""
+        line = Line(build, name=f"engine-{name}")
         try:
-            engine = await asyncio.to_thread(build)
+            engine = await asyncio.wrap_future(line.engine)
         except EngineUnavailable as error:
             raise BackendError(name, str(error), retryable=True) from error
+        except asyncio.CancelledError:
+            line.abandon()
+            raise
         log.info("model.loaded", backend=name, images=engine.takes_images, slots=engine.slots)
-        return cls(name, engine, template=template, capabilities=capabilities)
+        return cls(name, engine, template=template, capabilities=capabilities, line=line)
 
     @property
     def name(self) -> str:
