@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from adapters.models.catalogue import CATALOGUE
+from adapters.models.catalogue import catalogue
 from adapters.models.engine import EngineOptions
 from adapters.models.pull import is_pulled
 from agents.ports import Capabilities, ModelBackend, Role
-from agents.prompts.image_cost import max_image_tokens
 from agents.prompts.templates import TemplateFamily
 from agents.routing import Route
+from bot.known_models import (
+    CONTEXT_TOKENS,
+    capabilities_of,
+    check_room,
+    check_served,
+    known_entry,
+    weights_of,
+)
 from bot.settings import RouteSection, Settings
 
 Load = Callable[[], Awaitable[ModelBackend]]
 
 _ROLES: tuple[Role, ...] = ("planner", "vision", "small", "embed")
 OLLAMA_URL = "http://127.0.0.1:11434"
-# What Ollama gives unless told otherwise, and its /v1 can't be told (facts: phi.md 1.4); a
-# safe guess for any model whose window the operator did not name.
-_CONTEXT_TOKENS = 4096
-_IMAGE_TOKENS = max_image_tokens(16)  # the largest setting of Phi-3-vision
 
 
 async def build_chains(settings: Settings) -> dict[Role, tuple[Route, ...]]:
@@ -42,6 +46,13 @@ async def build_chains(settings: Settings) -> dict[Role, tuple[Route, ...]]:
     if not settings.configures("vision"):
         chains["vision"] = (*_found_eyes(settings), *chains["vision"])
     return chains
+
+
+async def every_route(settings: Settings) -> dict[str, Route]:
+    """Every route by its name, those that serve no role too."""
+    routes = {name: _route(name, each, settings) for name, each in settings.routes.items()}
+    chains = await build_chains(settings)
+    return {route.name: route for chain in chains.values() for route in chain} | routes
 
 
 async def _found_planners(settings: Settings) -> list[Route]:
@@ -76,15 +87,11 @@ def _found_eyes(settings: Settings) -> list[Route]:
 
 def _pulled(settings: Settings, name: str) -> Route | None:
     """A model of the catalogue, if `firstline models pull` brought it here."""
-    folder = settings.data_dir / "models" / name
-    if not is_pulled(folder):
+    entry = catalogue().entry(name, "openvino")
+    if entry is None or not is_pulled(settings.data_dir / "models" / name):
         return None
-    entry = CATALOGUE[name]
-    options = EngineOptions(kept_tokens=entry.cached_tokens)
-    load = partial(
-        _load_local, "openvino", name, folder, entry.template, entry.capabilities, options
-    )
-    return Route(name, "openvino", entry.repository, "local", load)
+    section = RouteSection(backend="openvino", model=name, kept_tokens=entry.cached_tokens)
+    return _route(name, section, settings)
 
 
 def _route(name: str, section: RouteSection, settings: Settings) -> Route:
@@ -110,14 +117,14 @@ def _route(name: str, section: RouteSection, settings: Settings) -> Route:
 
 
 def _local(name: str, section: RouteSection, settings: Settings) -> Load:
-    folder = section.path or settings.data_dir / "models" / section.model
+    models = settings.data_dir / "models"
     options = EngineOptions(
         device=section.device,
         threads=section.threads,
         slots=section.max_concurrent,
         kept_tokens=section.kept_tokens,
     )
-    return partial(_load_chosen, name, section, folder, options)
+    return partial(_load_chosen, name, section, models, options)
 
 
 def _template(name: str, section: RouteSection, folder: Path) -> TemplateFamily:
@@ -125,25 +132,20 @@ def _template(name: str, section: RouteSection, folder: Path) -> TemplateFamily:
     from adapters.models.raw_server import chosen_family, family_of
 
     model = section.model or folder.name
+    entry = known_entry(section)
+    if entry and not section.template:
+        return entry.template
     if section.template or family_of(model):
         return chosen_family(name, model, section.template)
     return "phi3_vision" if section.max_images else "phi3"
 
 
-def _capabilities(section: RouteSection) -> Capabilities:
-    images = section.max_images or 0
-    return Capabilities(
-        context_tokens=section.context_tokens or _CONTEXT_TOKENS,
-        max_images=images,
-        image_tokens=_IMAGE_TOKENS if images else 0,
-        constrained=True,
-    )
-
-
 async def _load_chosen(
-    name: str, section: RouteSection, folder: Path, options: EngineOptions
+    name: str, section: RouteSection, models: Path, options: EngineOptions
 ) -> ModelBackend:
-    template, capabilities = _template(name, section, folder), _capabilities(section)
+    folder = weights_of(section, models)
+    await asyncio.to_thread(check_room, name, section, folder)
+    template, capabilities = _template(name, section, folder), capabilities_of(section)
     return await _load_local(section.backend, name, folder, template, capabilities, options)
 
 
@@ -166,12 +168,13 @@ async def _load_local(
 async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
     from adapters.models.openai_api import OpenAICompatible
 
+    check_served(name, section)
     return OpenAICompatible(
         name,
         base_url=section.base_url or "",
         model=section.model,
         api_key=section.api_key.get_secret_value() if section.api_key else None,
-        capabilities=_capabilities(section),
+        capabilities=capabilities_of(section),
     )
 
 
@@ -182,7 +185,7 @@ async def _load_ollama(name: str, section: RouteSection) -> ModelBackend:
         name,
         model=section.model,
         base_url=section.base_url or OLLAMA_URL,
-        context_tokens=section.context_tokens or _CONTEXT_TOKENS,
+        context_tokens=section.context_tokens or CONTEXT_TOKENS,
         max_images=section.max_images,
         template=section.template,
         api_key=section.api_key.get_secret_value() if section.api_key else None,
@@ -217,7 +220,7 @@ async def _load_ocr(name: str) -> ModelBackend:
 async def _load_langchain(name: str, section: RouteSection) -> ModelBackend:
     from adapters.models.langchain_model import LangChainBackend
 
-    capabilities = replace(_capabilities(section), constrained=False)
+    capabilities = replace(capabilities_of(section), constrained=False)
     return await LangChainBackend.load(name, section.model, capabilities=capabilities)
 
 

@@ -20,7 +20,6 @@ Status = Literal["works", "built", "retired", "not_possible", "unknown"]
 _CROPS = 16
 # Where a model is pulled for when nothing else decides; the first needs no compiler, no torch.
 BACKEND_ORDER = ("openvino", "onnx_genai", "llama_cpp", "mlx", "transformers", "ollama")
-_CONTEXTS_KEPT = 2  # prompt memory for the next turns, in whole contexts
 
 
 class Successor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +68,7 @@ class BackendInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     extra: str = ""
     context_tokens: int | None = None
     unprovable: str = ""
+    retired_on: date | None = None  # the service as a whole
     cell: dict[str, object] = {}  # for the models that say nothing of it
 
 
@@ -142,9 +142,9 @@ class CatalogueEntry:
         )
 
     @property
-    def cached_tokens(self) -> int:
-        """Prompt memory a local engine keeps for the next turns."""
-        return self.cell.kept_tokens or _CONTEXTS_KEPT * self.capabilities.context_tokens
+    def cached_tokens(self) -> int | None:
+        """Prompt memory a local engine keeps for the next turns; None: its own choice."""
+        return self.cell.kept_tokens
 
     @property
     def about(self) -> str:
@@ -226,15 +226,3 @@ def parse_catalogue(text: str) -> Catalogue:
                 cells[name] = usual | given
     file = msgspec.convert(tables, _File)
     return Catalogue(file.backends, file.models)
-
-
-CATALOGUE: dict[str, CatalogueEntry]  # made when asked for, by `__getattr__`
-
-
-def __getattr__(name: str) -> dict[str, CatalogueEntry]:
-    """`CATALOGUE`: what `firstline models pull` brings when no backend is named."""
-    if name != "CATALOGUE":
-        raise AttributeError(name)
-    known = catalogue()
-    entries = (known.entry(each, "openvino") for each in known.models)
-    return {each.name: each for each in entries if each and each.repository}

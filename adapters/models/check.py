@@ -6,7 +6,7 @@ import asyncio
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Literal
 
@@ -62,7 +62,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 async def run_checks(
     backend: ModelBackend, *, timeout_s: float = _CHECK_TIMEOUT_S
-) -> AsyncIterator[CheckResult]:
+) -> AsyncGenerator[CheckResult, None]:
     """All checks in order, a result each; the last one closes the backend."""
     for name, check in CHECKS.items():
         started = time.monotonic()
