@@ -11,11 +11,19 @@ import pytest
 from adapters.models.check import ASK, CANCEL_LIMIT_S, CHECKS, CheckSkipped
 from agents.ports import ModelBackend, complete
 from tests.contracts.backends import BACKENDS
+from tests.contracts.engines import ENGINE_BACKENDS
+
+ALL = {**BACKENDS, **ENGINE_BACKENDS}
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(
+    params=[
+        *sorted(BACKENDS),
+        *(pytest.param(name, marks=pytest.mark.engines) for name in sorted(ENGINE_BACKENDS)),
+    ]
+)
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[ModelBackend]:
-    async with BACKENDS[request.param]() as made:
+    async with ALL[request.param]() as made:
         yield made
 
 

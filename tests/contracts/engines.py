@@ -1,0 +1,48 @@
+"""The engines that are heavy or compiled, on tiny models: one line each in `ENGINE_BACKENDS`.
+
+`make test-engines` runs them; the marker `engines` keeps them out of `make test`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from adapters.models.engine import EngineOptions
+from agents.ports import Capabilities, ModelBackend
+from agents.prompts.templates import TemplateFamily
+from tests.tiny.hf import tiny_hf
+from tests.tiny.onnx import tiny_onnx
+
+CAPABILITIES = Capabilities(context_tokens=4096, constrained=True)
+
+
+@asynccontextmanager
+async def running(
+    engine: str,
+    make: Callable[[], Path],
+    *,
+    template: TemplateFamily = "phi3",
+    capabilities: Capabilities = CAPABILITIES,
+) -> AsyncIterator[ModelBackend]:
+    """An engine of `adapters/models` on the model that `make` makes or finds."""
+    module = importlib.import_module(f"adapters.models.{engine}")
+    backend: ModelBackend = await module.load(
+        engine,
+        make(),
+        template=template,
+        capabilities=capabilities,
+        options=EngineOptions(threads=2, seed=1),
+    )
+    yield backend
+    await backend.aclose()
+
+
+ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
+    "mlx": partial(running, "mlx", partial(tiny_hf, "phi3.5")),
+    "mlx_moe": partial(running, "mlx", partial(tiny_hf, "phimoe")),
+    "onnx_genai": partial(running, "onnx_genai", partial(tiny_onnx, "phi3.5")),
+}
