@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Model weights on this machine.", no_args_is_help=True)
+models_app = typer.Typer(help="The models: what is here, what answers, and fetching them.")
 app.add_typer(models_app, name="models")
 
 ConfigOption = Annotated[
@@ -122,9 +122,61 @@ def version() -> None:
     typer.echo(f"firstline {__version__}")
 
 
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context, config: ConfigOption = None, data_dir: DataDirOption = None
+) -> None:
+    """List the models; the other commands test and fetch them."""
+    if context.invoked_subcommand is None:
+        models_list(config=config, data_dir=data_dir)
+
+
+@models_app.command("list")
+def models_list(
+    name: Annotated[str | None, typer.Argument(help="All there is about this model.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every model on every backend.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Show what is installed, what answers, and which role it serves."""
+    settings = _settings(config, data_dir=data_dir)
+    _start_logs(settings, quiet="warning")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.models_list import list_models
+
+        return list_models(settings, name=name, everything=everything, as_json=as_json)
+
+    _finish(start)
+
+
+@models_app.command("test")
+def models_test(
+    route: Annotated[str, typer.Argument(help="A route of the settings, or one found here.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Load a route and check on it what every backend must keep."""
+    settings = _settings(config, data_dir=data_dir)
+    _start_logs(settings, quiet="warning")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.models_test import run_models_test
+
+        return run_models_test(route, settings)
+
+    _finish(start)
+
+
 @models_app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="A name such as phi-3.5-mini, or ollama:phi3.5.")],
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="The engine to fetch it for.")
+    ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -133,10 +185,9 @@ def pull(
     _start_logs(settings, quiet="warning")
 
     def start() -> Coroutine[Any, Any, int]:
-        from bot.pulling import pull_model
-        from bot.routes import ollama_url
+        from bot.pulling import pull_for
 
-        return pull_model(name, settings.data_dir / "models", ollama_url=ollama_url(settings))
+        return pull_for(settings, name, backend=backend)
 
     _finish(start)
 

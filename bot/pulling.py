@@ -23,8 +23,24 @@ from adapters.models.memory import available_bytes
 from adapters.models.ollama import OLLAMA_URL
 from adapters.models.ollama_pull import pull_with_ollama
 from adapters.models.pull import PullProgress, find_entry, pull, pulled_files, pulled_folder
+from bot.routes import ollama_url
+from bot.settings import Settings
 
 _BY_OLLAMA = "ollama:"
+
+
+async def pull_for(settings: Settings, name: str, *, backend: str | None = None) -> int:
+    """As `pull_model`, into the folder and for the engines of these settings."""
+    model = catalogue().find(name)
+    asking = (each for each in settings.routes.values() if each.model)
+    configured = [each.backend for each in asking if model == catalogue().find(each.model)]
+    return await pull_model(
+        name,
+        settings.data_dir / "models",
+        backend=backend,
+        configured=configured,
+        ollama_url=ollama_url(settings),
+    )
 
 
 async def pull_model(

@@ -31,7 +31,15 @@ def test_version_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("run",), ("chat", "--once", "hi"), ("check-config",), ("doctor",), ("models", "pull", "x")],
+    [
+        ("run",),
+        ("chat", "--once", "hi"),
+        ("check-config",),
+        ("doctor",),
+        ("models",),
+        ("models", "pull", "x"),
+        ("models", "test", "x"),
+    ],
 )
 def test_wrong_settings_are_one_line_and_exit_code_two(
     tmp_path: Path, arguments: tuple[str, ...]
@@ -74,3 +82,31 @@ def test_a_redis_that_does_not_answer_is_one_reason(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("firstline: Redis does not answer")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("models", "list", "phi35mini"), "no model 'phi35mini' in the catalogue; there are: phi-"),
+        (("models", "test", "embeded"), "no route 'embeded' (did you mean embedded?)"),
+        (
+            ("models", "pull", "phi-3.5-moe", "--backend", "github_models"),
+            "phi-3.5-moe on github_models was retired on 2026-07-30",
+        ),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_explained_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = firstline(tmp_path, *arguments)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"firstline: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_models_alone_lists_what_is_here(tmp_path: Path) -> None:
+    done = firstline(tmp_path, "models")
+
+    assert done.returncode == 0
+    assert "smollm2-135m-instruct" in done.stdout
