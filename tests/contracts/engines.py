@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from agents.ports import Capabilities, ModelBackend
 from agents.prompts.templates import TemplateFamily
 from tests.tiny.hf import tiny_hf
 from tests.tiny.onnx import tiny_onnx
+from tests.tiny.openvino_vision import tiny_openvino_vision
 
 CAPABILITIES = Capabilities(context_tokens=4096, constrained=True)
 
@@ -44,5 +46,12 @@ async def running(
 ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
     "mlx": partial(running, "mlx", partial(tiny_hf, "phi3.5")),
     "mlx_moe": partial(running, "mlx", partial(tiny_hf, "phimoe")),
+    "openvino_vision": partial(
+        running,
+        "openvino",
+        tiny_openvino_vision,
+        template="phi3_vision",
+        capabilities=replace(CAPABILITIES, max_images=2),
+    ),
     "onnx_genai": partial(running, "onnx_genai", partial(tiny_onnx, "phi3.5")),
 }
