@@ -16,10 +16,10 @@ LLAMA_CPP := 0.3.36
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engines check drill bench docs clean
+.PHONY: help install run test test-engines models-matrix check drill bench docs clean
 
 help:
-	@echo "make run | test | test-engines | check | drill | bench | docs | install | clean"
+	@echo "make run | test | test-engines | models-matrix | check | drill | bench | docs | install | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -71,6 +71,10 @@ $(ENGINES)/.stamp: $(BIN)/python pyproject.toml constraints.txt
 
 test-engines: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m pytest -m engines
+
+# Runs the backend contract on every engine and writes the table of docs/models.md anew.
+models-matrix: $(ENGINES)/.stamp
+	$(ENGINES)/bin/python -m tests.contracts.matrix --run
 
 drill: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -m drill
