@@ -105,8 +105,10 @@ class GenaiEngine:
         config = json.loads((path / "genai_config.json").read_text(encoding="utf-8"))
         self._vocabulary = int(config["model"]["vocab_size"])
         self._tokens = TokenizerFile(path, stops=stops)
+        self._context_tokens = context_tokens
+        windowed = "sliding_window" in config["model"]["decoder"]
         try:
-            self._model = self._genai.Model(self._config(path, options))
+            self._model = self._genai.Model(self._config(path, options, windowed=windowed))
             self.takes_images = (path / VISION_CONFIG).is_file()
             self._processor: Any = (
                 self._model.create_multimodal_processor() if self.takes_images else None
@@ -115,7 +117,6 @@ class GenaiEngine:
             raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
         self._grammar: Any = None
         self._random = numpy.random.default_rng(options.seed)
-        self._context_tokens = context_tokens
         # A generator's cache has room for the whole context, so conversations are counted.
         self.slots = options.slots or _SLOTS
         kept = options.kept_tokens
@@ -123,7 +124,7 @@ class GenaiEngine:
         states = kept // context_tokens
         self._kept: KeptPrefixes[GenaiState] = KeptPrefixes(max_tokens=kept, max_states=states)
 
-    def _config(self, path: Path, options: EngineOptions) -> Any:
+    def _config(self, path: Path, options: EngineOptions, *, windowed: bool) -> Any:
         """Raises `EngineUnavailable` for a device that this build or machine lacks."""
         device = (options.device or "cpu").lower()
         if device not in _PROVIDERS:
@@ -137,9 +138,16 @@ class GenaiEngine:
         config.clear_providers()
         if provider := _PROVIDERS[device]:
             config.append_provider(provider)
-        overlay = {"intra_op_num_threads": options.threads} if options.threads else {}
-        if overlay:
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": overlay}}}))
+        decoder: dict[str, Any] = {}
+        if options.threads:
+            decoder["session_options"] = {"intra_op_num_threads": options.threads}
+        if windowed:
+            # 0.18.0 sizes its cache by the window but slides nothing: the first prompt beyond
+            # it fails. The model's own kernels keep the window whatever the cache holds.
+            whole = {"slide_key_value_cache": False, "slide_inputs": False}
+            decoder["sliding_window"] = {"window_size": self._context_tokens, **whole}
+        if decoder:
+            config.overlay(json.dumps({"model": {"decoder": decoder}}))
         return config
 
     def count(self, text: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.models.check import ASK, CANCEL_LIMIT_S, CHECKS, CheckSkipped
-from agents.ports import ModelBackend, complete
+from agents.ports import ModelBackend, ModelRequest, PromptMessage, complete
 from tests.contracts.backends import BACKENDS
 from tests.contracts.engines import ENGINE_BACKENDS
 
@@ -52,3 +52,15 @@ async def test_cancelling_the_waiting_task_is_as_quick(backend: ModelBackend) ->
 
     assert time.monotonic() - started < CANCEL_LIMIT_S
     assert (await complete(backend, ASK))[0]
+
+
+async def test_a_prompt_that_nearly_fills_the_window_is_answered(backend: ModelBackend) -> None:
+    room = backend.capabilities.context_tokens - 40
+    words = "word " * (room // 8)
+    while await backend.count_tokens(words * 2) < room:
+        words *= 2
+    request = ModelRequest((PromptMessage("user", words),), max_tokens=8, first_token_timeout_s=50)
+
+    _, finish = await complete(backend, request)  # some models have nothing to say to that
+
+    assert finish.usage.prompt_tokens > room / 4
