@@ -153,7 +153,7 @@ class CatalogueEntry:
             sizes.append(f"about {gb(self.cell.download_bytes)} to fetch")
         if self.cell.memory_bytes:
             sizes.append(f"needs about {gb(self.cell.memory_bytes)} of memory")
-        return ", ".join(sizes)
+        return "; ".join(filter(None, (", ".join(sizes), self.cell.note)))
 
 
 @dataclass(frozen=True, slots=True)
