@@ -146,6 +146,7 @@ class LangChainBackend:
                         kind = type(error).__name__
                         log.warning("model.failed", backend=self._name, error=kind)
                         raise self._error(f"the LangChain model failed ({kind})") from error
+                _stop_if_cancelled()
                 if str(chunk.text):
                     limit_s, waited_for = request.gap_timeout_s, "sent nothing more"
                 yield chunk
@@ -154,6 +155,13 @@ class LangChainBackend:
 
     def _error(self, detail: str) -> BackendError:
         return BackendError(self._name, detail, retryable=True)
+
+
+def _stop_if_cancelled() -> None:
+    """Raises the cancellation that a layer below has swallowed, as happens while connecting."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Tally:

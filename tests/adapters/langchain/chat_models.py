@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,3 +99,18 @@ def broken() -> Parrot:
 
 
 not_a_function = 3
+
+
+class Deaf(Parrot):
+    """Swallows a cancellation, as network libraries do at times while they connect."""
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="too late"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from agents.ports import Capabilities, ImageData, ModelRequest, PromptMessage, U
 from bot.routes import build_chains
 from bot.settings import load_settings
 from bot.settings_errors import SettingsError
-from tests.adapters.langchain.chat_models import Blocking, Parrot
+from tests.adapters.langchain.chat_models import Blocking, Deaf, Parrot
 
 MODELS = "tests.adapters.langchain.chat_models"
 ASK = ModelRequest(
@@ -48,6 +49,15 @@ async def test_a_model_with_only_a_blocking_call_answers_too() -> None:
 
     assert text == "You said: hello"
     assert finish.usage.prompt_tokens > 0 < finish.usage.completion_tokens
+
+
+async def test_a_cancellation_that_a_layer_below_swallows_still_ends_the_answer() -> None:
+    task = asyncio.create_task(complete(backend_of(Deaf()), ASK), name="to be cancelled")
+    await asyncio.sleep(0.05)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_schema_is_told_in_words_behind_everything_else() -> None:
