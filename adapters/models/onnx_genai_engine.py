@@ -121,7 +121,8 @@ class GenaiEngine:
         self.slots = options.slots or _SLOTS
         kept = options.kept_tokens
         kept = _CONTEXTS_KEPT * context_tokens if kept is None else kept
-        states = kept // context_tokens
+        # A model with eyes can't go back in its cache (0.18.0), so it keeps nothing.
+        states = 0 if self.takes_images else kept // context_tokens
         self._kept: KeptPrefixes[GenaiState] = KeptPrefixes(max_tokens=kept, max_states=states)
 
     def _config(self, path: Path, options: EngineOptions, *, windowed: bool) -> Any:

@@ -17,6 +17,7 @@ from agents.ports import Capabilities, ModelBackend
 from agents.prompts.templates import TemplateFamily
 from tests.tiny.hf import tiny_hf
 from tests.tiny.onnx import tiny_onnx
+from tests.tiny.onnx_vision import tiny_onnx_vision
 from tests.tiny.openvino_vision import tiny_openvino_vision
 
 CAPABILITIES = Capabilities(context_tokens=4096, constrained=True)
@@ -54,4 +55,11 @@ ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend
         capabilities=replace(CAPABILITIES, max_images=2),
     ),
     "onnx_genai": partial(running, "onnx_genai", partial(tiny_onnx, "phi3.5")),
+    "onnx_genai_vision": partial(
+        running,
+        "onnx_genai",
+        tiny_onnx_vision,
+        template="phi3_vision",
+        capabilities=replace(CAPABILITIES, context_tokens=8192, max_images=2),
+    ),
 }

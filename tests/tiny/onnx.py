@@ -22,14 +22,16 @@ def tiny_onnx(name: TextModel) -> Path:
         pytest.skip("needs onnxruntime-genai and its builder (make test-engines installs them)")
     source = tiny_hf(name)
     recipe = f"{source.name} {version('onnxruntime-genai')} int4"
-    return kept(f"onnx-{name}", recipe, lambda folder: _build(source, folder))
+    return kept(f"onnx-{name}", recipe, lambda folder: build(source, folder))
 
 
-def _build(source: Path, folder: Path) -> None:
+def build(source: Path, folder: Path, *more: str) -> None:
+    """Run the builder; `more` are its extra options, such as `exclude_embeds=true`."""
     builder = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
     options = ["-m", str(source), "-o", str(folder), "-p", "int4", "-e", "cpu"]
+    extra = ["--extra_options", *more] if more else []
     done = subprocess.run(  # noqa: S603
-        [*builder, *options, "-c", str(folder / "cache")],
+        [*builder, *options, "-c", str(folder / "cache"), *extra],
         capture_output=True, text=True, timeout=_BUILD_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
