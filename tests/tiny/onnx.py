@@ -14,11 +14,12 @@ from tests.tiny.hf import TextModel, tiny_hf
 from tests.tiny.kept import kept
 
 _BUILD_S = 300
+NEEDS = ("onnxruntime_genai", "onnx_ir", "torch", "transformers")  # of its builder
 
 
 def tiny_onnx(name: TextModel) -> Path:
     """A GenAI folder (CPU, int4); takes about 8 s the first time."""
-    if not (importlib.util.find_spec("onnxruntime_genai") and importlib.util.find_spec("onnx_ir")):
+    if not all(importlib.util.find_spec(each) for each in NEEDS):
         pytest.skip("needs onnxruntime-genai and its builder (make test-engines installs them)")
     source = tiny_hf(name)
     recipe = f"{source.name} {version('onnxruntime-genai')} int4"

@@ -18,7 +18,7 @@ import pytest
 
 from tests.tiny.hf import tiny_hf
 from tests.tiny.kept import kept
-from tests.tiny.onnx import build
+from tests.tiny.onnx import NEEDS, build
 from tests.tiny.tokens import VOCABULARY
 
 _HIDDEN = 128
@@ -27,7 +27,7 @@ _OPSET = 17
 
 def tiny_onnx_vision() -> Path:
     """A GenAI folder of type phi3v; takes about 10 s the first time."""
-    if not (importlib.util.find_spec("onnxruntime_genai") and importlib.util.find_spec("onnx_ir")):
+    if not all(importlib.util.find_spec(each) for each in NEEDS):
         pytest.skip("needs onnxruntime-genai and its builder (make test-engines installs them)")
     source = tiny_hf("phi3.5")
     recipe = f"{source.name} {version('onnxruntime-genai')} {Path(__file__).read_text()}"

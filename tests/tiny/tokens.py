@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 VOCABULARY = 32_064
@@ -56,7 +57,6 @@ def vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
 def write_tokenizer(folder: Path) -> None:
     """`tokenizer.json` and `tokenizer_config.json`, without a chat template."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
-    from transformers import PreTrainedTokenizerFast
 
     pieces, merges = vocabulary()
     assert len(pieces) == FIRST_SPECIAL == len(set(pieces))
@@ -74,8 +74,8 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.decoder = decoders.Sequence([*undo, decoders.Strip(" ", 1, 0)])
     for piece in ("<unk>", "<s>", "</s>", *special_tokens()):
         tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))
     end = "<|endoftext|>"
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token=end, pad_token=end, unk_token="<unk>"
-    )
-    fast.save_pretrained(folder)
+    roles = {"bos_token": "<s>", "eos_token": end, "pad_token": end, "unk_token": "<unk>"}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
