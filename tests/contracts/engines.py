@@ -1,16 +1,19 @@
-"""The engines that are heavy or compiled, on tiny models: one line each in `ENGINE_BACKENDS`.
+"""The engines of this process on tiny models: one line each in `ENGINE_BACKENDS`.
 
-`make test-engines` runs them; the marker `engines` keeps them out of `make test`.
+Those that need torch or a compiler carry the marker `engines`: `make test-engines` runs them.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
 
 from adapters.models.engine import EngineOptions
 from agents.ports import Capabilities, ModelBackend
@@ -20,6 +23,7 @@ from tests.tiny.onnx import tiny_onnx
 from tests.tiny.onnx_vision import tiny_onnx_vision
 from tests.tiny.openvino_vision import tiny_openvino_vision
 
+PREBUILT = ("mlx", "mlx_moe", "openvino_vision")  # wheels that `make test` installs
 CAPABILITIES = Capabilities(context_tokens=4096, constrained=True)
 
 
@@ -63,3 +67,9 @@ ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend
         capabilities=replace(CAPABILITIES, context_tokens=8192, max_images=2),
     ),
 }
+
+
+def engine_params(names: Iterable[str] = ENGINE_BACKENDS) -> list[ParameterSet]:
+    """The names as test parameters, marked where `make test` does not run them."""
+    heavy = (pytest.mark.engines,)
+    return [pytest.param(each, marks=() if each in PREBUILT else heavy) for each in sorted(names)]

@@ -11,17 +11,12 @@ import pytest
 from adapters.models.check import ASK, CANCEL_LIMIT_S, CHECKS, CheckSkipped
 from agents.ports import ModelBackend, ModelRequest, PromptMessage, complete
 from tests.contracts.backends import BACKENDS
-from tests.contracts.engines import ENGINE_BACKENDS
+from tests.contracts.engines import ENGINE_BACKENDS, engine_params
 
 ALL = {**BACKENDS, **ENGINE_BACKENDS}
 
 
-@pytest.fixture(
-    params=[
-        *sorted(BACKENDS),
-        *(pytest.param(name, marks=pytest.mark.engines) for name in sorted(ENGINE_BACKENDS)),
-    ]
-)
+@pytest.fixture(params=[*sorted(BACKENDS), *engine_params()])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[ModelBackend]:
     async with ALL[request.param]() as made:
         yield made

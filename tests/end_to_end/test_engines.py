@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.contracts.engines import engine_params
 from tests.end_to_end.chat_process import ask
 from tests.pictures import encoded
 from tests.tiny.hf import tiny_hf
 from tests.tiny.onnx import tiny_onnx
 from tests.tiny.openvino_vision import tiny_openvino_vision
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 # Words at random: the planner's own prompt is long for a model this small, and its answer
 # may run out of tokens, which is then the stated end.
 SETTINGS = """
@@ -34,7 +35,7 @@ ENGINES: dict[str, Callable[[], Path]] = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", engine_params(ENGINES))
 async def test_a_question_is_answered_in_words_by_the_chosen_engine(
     tmp_path: Path, engine: str
 ) -> None:

@@ -14,10 +14,9 @@ from adapters.models.check import COLOUR_SCHEMA
 from agents.errors import BackendError
 from agents.ports import ImageData, ModelBackend, ModelRequest, PromptMessage, complete
 from agents.prompts.image_cost import image_tokens
-from tests.contracts.engines import ENGINE_BACKENDS
+from tests.contracts.engines import ENGINE_BACKENDS, engine_params
 from tests.pictures import encoded
 
-pytestmark = pytest.mark.engines
 SIZES = [(640, 480), (336, 336), (1080, 1920), (3000, 500)]
 
 
@@ -42,7 +41,7 @@ class Engine:
     cost: Callable[[int, int], int]
 
 
-@pytest.fixture(params=COSTS)
+@pytest.fixture(params=engine_params(COSTS))
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     async with ENGINE_BACKENDS[request.param]() as backend:
         yield Engine(backend, COSTS[request.param])
