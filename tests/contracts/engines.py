@@ -19,6 +19,7 @@ from adapters.models.engine import EngineOptions
 from agents.ports import Capabilities, ModelBackend
 from agents.prompts.templates import TemplateFamily
 from tests.tiny.hf import tiny_hf
+from tests.tiny.hf_vision import tiny_hf_vision
 from tests.tiny.onnx import tiny_onnx
 from tests.tiny.onnx_vision import tiny_onnx_vision
 from tests.tiny.openvino_vision import tiny_openvino_vision
@@ -63,6 +64,15 @@ ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend
         running,
         "onnx_genai",
         tiny_onnx_vision,
+        template="phi3_vision",
+        capabilities=replace(CAPABILITIES, context_tokens=8192, max_images=2),
+    ),
+    "transformers": partial(running, "transformers", partial(tiny_hf, "phi3.5")),
+    "transformers_moe": partial(running, "transformers", partial(tiny_hf, "phimoe")),
+    "transformers_vision": partial(
+        running,
+        "transformers",
+        tiny_hf_vision,
         template="phi3_vision",
         capabilities=replace(CAPABILITIES, context_tokens=8192, max_images=2),
     ),

@@ -31,6 +31,7 @@ context_tokens = 4096
 """
 ENGINES: dict[str, Callable[[], Path]] = {
     "mlx": partial(tiny_hf, "phi3.5"),
+    "transformers": partial(tiny_hf, "phi3.5"),
     "onnx_genai": partial(tiny_onnx, "phi3.5"),
 }
 

@@ -77,6 +77,10 @@ _CONFIGS: dict[TextModel, dict[str, Any]] = {
 }
 
 
+def phi3_config(name: TextModel) -> dict[str, Any]:
+    return {**_COMMON, **_CONFIGS[name]}
+
+
 def tiny_hf(name: TextModel) -> Path:
     """The folder of a tiny model: safetensors, tokenizer.json, configs."""
     if not all(importlib.util.find_spec(each) for each in ("tokenizers", "safetensors")):
@@ -90,36 +94,36 @@ def _make(name: TextModel, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     random = numpy.random.default_rng(3)
-    weights = dict(_moe_weights(random) if name == "phimoe" else _phi3_weights(random))
+    weights = dict(_moe_weights(random) if name == "phimoe" else phi3_weights(random))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     generation = {"bos_token_id": 1, "eos_token_id": _STOPS, "pad_token_id": 32000}
-    (folder / "config.json").write_text(json.dumps({**_COMMON, **_CONFIGS[name]}, indent=1))
+    (folder / "config.json").write_text(json.dumps(phi3_config(name), indent=1))
     (folder / "generation_config.json").write_text(json.dumps(generation))
     write_tokenizer(folder)
 
 
-def _drawn(random: numpy.random.Generator, *shape: int, spread: float = 0.02) -> Array:
+def drawn(random: numpy.random.Generator, *shape: int, spread: float = 0.02) -> Array:
     return random.normal(0, spread, shape).astype(numpy.float32)
 
 
 def _ends(random: numpy.random.Generator) -> Iterator[tuple[str, Array]]:
-    yield "model.embed_tokens.weight", _drawn(random, VOCABULARY, HIDDEN)
+    yield "model.embed_tokens.weight", drawn(random, VOCABULARY, HIDDEN)
     # The usual small spread would make every token as likely as the next.
-    yield "lm_head.weight", _drawn(random, VOCABULARY, HIDDEN, spread=0.3)
+    yield "lm_head.weight", drawn(random, VOCABULARY, HIDDEN, spread=0.3)
     yield "model.norm.weight", numpy.ones(HIDDEN, numpy.float32)
 
 
-def _phi3_weights(random: numpy.random.Generator) -> Iterator[tuple[str, Array]]:
+def phi3_weights(random: numpy.random.Generator) -> Iterator[tuple[str, Array]]:
     yield from _ends(random)
     inner = _CONFIGS["phi3"]["intermediate_size"]
     for layer in range(_LAYERS):
         at = f"model.layers.{layer}"
         yield f"{at}.input_layernorm.weight", numpy.ones(HIDDEN, numpy.float32)
         yield f"{at}.post_attention_layernorm.weight", numpy.ones(HIDDEN, numpy.float32)
-        yield f"{at}.self_attn.qkv_proj.weight", _drawn(random, 3 * HIDDEN, HIDDEN)
-        yield f"{at}.self_attn.o_proj.weight", _drawn(random, HIDDEN, HIDDEN)
-        yield f"{at}.mlp.gate_up_proj.weight", _drawn(random, 2 * inner, HIDDEN)
-        yield f"{at}.mlp.down_proj.weight", _drawn(random, HIDDEN, inner)
+        yield f"{at}.self_attn.qkv_proj.weight", drawn(random, 3 * HIDDEN, HIDDEN)
+        yield f"{at}.self_attn.o_proj.weight", drawn(random, HIDDEN, HIDDEN)
+        yield f"{at}.mlp.gate_up_proj.weight", drawn(random, 2 * inner, HIDDEN)
+        yield f"{at}.mlp.down_proj.weight", drawn(random, HIDDEN, inner)
 
 
 def _moe_weights(random: numpy.random.Generator) -> Iterator[tuple[str, Array]]:
@@ -133,11 +137,11 @@ def _moe_weights(random: numpy.random.Generator) -> Iterator[tuple[str, Array]]:
             yield f"{at}.{norm}.weight", numpy.ones(HIDDEN, numpy.float32)
             yield f"{at}.{norm}.bias", numpy.zeros(HIDDEN, numpy.float32)
         for part in "qkvo":
-            yield f"{at}.self_attn.{part}_proj.weight", _drawn(random, HIDDEN, HIDDEN)
+            yield f"{at}.self_attn.{part}_proj.weight", drawn(random, HIDDEN, HIDDEN)
             yield f"{at}.self_attn.{part}_proj.bias", numpy.zeros(HIDDEN, numpy.float32)
-        yield f"{at}.block_sparse_moe.gate.weight", _drawn(random, _EXPERTS, HIDDEN)
+        yield f"{at}.block_sparse_moe.gate.weight", drawn(random, _EXPERTS, HIDDEN)
         for expert in range(_EXPERTS):
             to = f"{at}.block_sparse_moe.experts.{expert}"
-            yield f"{to}.w1.weight", _drawn(random, inner, HIDDEN)
-            yield f"{to}.w2.weight", _drawn(random, HIDDEN, inner)
-            yield f"{to}.w3.weight", _drawn(random, inner, HIDDEN)
+            yield f"{to}.w1.weight", drawn(random, inner, HIDDEN)
+            yield f"{to}.w2.weight", drawn(random, HIDDEN, inner)
+            yield f"{to}.w3.weight", drawn(random, inner, HIDDEN)

@@ -29,9 +29,15 @@ def as_genai_counts(width: int, height: int) -> int:
     return image_tokens(width, height, 16)
 
 
+def as_transformers_counts(width: int, height: int) -> int:
+    """Four crops as its folder says."""
+    return image_tokens(width, height, 4)
+
+
 COSTS: dict[str, Callable[[int, int], int]] = {
     "openvino_vision": as_openvino_counts,
     "onnx_genai_vision": as_genai_counts,
+    "transformers_vision": as_transformers_counts,
 }
 
 
