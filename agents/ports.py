@@ -79,6 +79,7 @@ class Capabilities:
     num_crops: int | None = None  # Phi-3-vision's: an image costs what its size says
     message_overhead_tokens: int = 8  # template tokens around one message
     constrained: bool = False
+    exact_counts: bool = False  # `count_tokens` is the model's own, not an estimate
     streaming: bool = True
     native_tools: bool = False
     reads_text_only: bool = False  # an OCR route: it reads letters and sees nothing else

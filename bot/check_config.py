@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agents.errors import RouteRetired
+from bot.known_models import check_served
 from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_files, shown_url
 
 _PIPED_WIDTH = 120
@@ -16,8 +18,8 @@ _PIPED_WIDTH = 120
 
 def print_config(
     settings: Settings, *, config: Path | None = None, console: Console | None = None
-) -> None:
-    """Print the report; secrets never appear in it."""
+) -> bool:
+    """Print the report; False for a fault that would show later. Secrets never appear in it."""
     console = console or _console()
     for table in (
         _what_runs(settings, config),
@@ -28,6 +30,21 @@ def print_config(
         console.print(table)
     for warning in (*_open_doors(settings), *secret_file_warnings(config)):
         console.print(Text(f"WARNING: {warning}", style="bold red"), soft_wrap=True)
+    faults = _closed_services(settings)
+    for each in faults:
+        console.print(Text(f"FAULT: {each}", style="bold red"), soft_wrap=True)
+    return not faults
+
+
+def _closed_services(settings: Settings) -> list[str]:
+    """Routes to a service that no longer exists, each with the date and what to use instead."""
+    faults = []
+    for name, route in sorted(settings.routes.items()):
+        try:
+            check_served(name, route)
+        except RouteRetired as error:
+            faults.append(f"models.routes.{name}: {error.detail}")
+    return faults
 
 
 def _console() -> Console:

@@ -99,7 +99,8 @@ def check_config(config: ConfigOption = None, data_dir: DataDirOption = None) ->
     from bot.check_config import print_config
 
     settings = _settings(config, data_dir=data_dir)
-    print_config(settings, config=config)
+    if not print_config(settings, config=config):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from adapters.models.catalogue import CatalogueEntry, Cell, catalogue, explain
 from adapters.models.memory import check_memory, needed_bytes
+from adapters.models.presets import INSTEAD_OF_CLOSED
 from adapters.models.pull import is_pulled, loadable, pulled_folder
 from agents.errors import RouteRetired
 from agents.ports import Capabilities
@@ -32,8 +33,8 @@ _SERVICES = {  # by the end of the host's name; the first that fits counts
 class _Ended(RouteRetired):
     """A service that was switched off: nothing is sent to it any more."""
 
-    def __init__(self, backend: str, model: str, cell: Cell, sentence: str) -> None:
-        super().__init__(backend, model, str(cell.replacement) if cell.replacement else None)
+    def __init__(self, backend: str, model: str, replacement: str, sentence: str) -> None:
+        super().__init__(backend, model, replacement)
         self.detail = sentence
         self.args = (f"backend {backend!r}: {sentence}",)
 
@@ -46,6 +47,8 @@ def catalogue_backend(section: RouteSection) -> str:
         return "openvino"
     if section.backend != "openai_api":
         return section.backend
+    if section.preset:
+        return section.preset
     where = urlsplit(section.base_url or "")
     host = where.hostname or ""
     service = next((name for end, name in _SERVICES.items() if _is_under(host, end)), "vllm")
@@ -74,6 +77,7 @@ def capabilities_of(section: RouteSection) -> Capabilities:
         image_tokens=max_image_tokens(crops or _CROPS) if images else 0,
         num_crops=crops if images else None,
         constrained=True,
+        exact_counts=section.backend in get_args(LocalEngine),
         retired_on=cell.retired_on if cell else None,
         replacement=str(instead) if instead else None,
     )
@@ -107,9 +111,12 @@ def check_served(name: str, section: RouteSection, *, today: date | None = None)
     since = ended.retired_on if ended else None
     if since is None or (today or datetime.now(UTC).date()) < since:
         return
-    if cell := _cell(section):
-        raise _Ended(name, section.model, cell, explain(section.model, service, cell))
-    raise RouteRetired(name, section.model, None)
+    if (cell := _cell(section)) and cell.replacement:
+        sentence = explain(section.model, service, cell)
+        raise _Ended(name, section.model, str(cell.replacement), sentence)
+    title = ended.title if ended else service
+    sentence = f"{title} was retired on {since:%Y-%m-%d}; use {INSTEAD_OF_CLOSED}"
+    raise _Ended(name, section.model, INSTEAD_OF_CLOSED, sentence)
 
 
 def _cell(section: RouteSection) -> Cell | None:

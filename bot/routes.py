@@ -166,16 +166,27 @@ async def _load_local(
 
 
 async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
+    from adapters.models.entra import EntraTokens
     from adapters.models.openai_api import OpenAICompatible
+    from adapters.models.presets import ANY_SERVER, PRESETS
 
     check_served(name, section)
-    return OpenAICompatible(
+    backend = OpenAICompatible(
         name,
         base_url=section.base_url or "",
         model=section.model,
         api_key=section.api_key.get_secret_value() if section.api_key else None,
         capabilities=capabilities_of(section),
+        preset=PRESETS[section.preset] if section.preset else ANY_SERVER,
+        tokens=EntraTokens(name) if section.auth == "entra" else None,
     )
+    try:
+        if section.preset:
+            await backend.prepare()
+    except BaseException:
+        await backend.aclose()
+        raise
+    return backend
 
 
 async def _load_ollama(name: str, section: RouteSection) -> ModelBackend:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from adapters.models.presets import PRESETS
 from agents.ports import Role
 from bot.model_sections import ModelsSection, RolesSection, RouteSection
 from bot.sections import (
@@ -247,18 +248,28 @@ def _put(table: dict[str, Any], dotted: list[str], value: Any) -> None:
 
 
 def _resolve_keys(merged: Mapping[str, Any], variables: Mapping[str, str]) -> None:
-    """Fetch each route's `api_key_env`, so that nobody else reads the environment."""
+    """Fetch each route's `api_key_env`, or its preset's usual variable where no key is set."""
     models = merged.get("models")
     routes = models.get("routes") if isinstance(models, dict) else None
     for name, route in routes.items() if isinstance(routes, dict) else ():
-        variable = route.get("api_key_env") if isinstance(route, dict) else None
-        if not isinstance(variable, str) or "api_key" in route:
+        if not isinstance(route, dict) or "api_key" in route:
             continue
-        if variable not in variables:
-            field = f"models.routes.{shown_name(name)}.api_key_env"
-            raise SettingsError(f"{field}: the environment variable it names is not set")
-        del route["api_key_env"]
-        route["api_key"] = variables[variable]
+        variable = route.get("api_key_env")
+        if variable is None:
+            usual = _usual_variable(route)
+            if usual and usual in variables:
+                route["api_key"] = variables[usual]
+        elif isinstance(variable, str):
+            if variable not in variables:
+                field = f"models.routes.{shown_name(name)}.api_key_env"
+                raise SettingsError(f"{field}: the environment variable it names is not set")
+            del route["api_key_env"]
+            route["api_key"] = variables[variable]
+
+
+def _usual_variable(route: Mapping[str, Any]) -> str | None:
+    preset = next((each for name, each in PRESETS.items() if name == route.get("preset")), None)
+    return preset.key_variable if preset and route.get("auth") != "entra" else None
 
 
 def _secrets_in(value: object) -> Iterator[str]:

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 import msgspec
 import structlog
-import yarl
 
+from adapters.models.openai_errors import Backoff, read_refusal, refused
+from adapters.models.openai_link import OpenAILink, TokenSource
 from adapters.models.openai_reading import AnswerReader, Watch
+from adapters.models.openai_schema import SCHEMA_PROBE, proves_enforcement
 from adapters.models.openai_wire import (
     Dialect,
+    Listed,
     Refusal,
-    SchemaMode,
     encode_request,
     estimate_tokens,
-    parse_refusal,
     simpler,
     tokenized_decoder,
 )
+from adapters.models.presets import ANY_SERVER, Preset
 from agents.errors import BackendError, PromptTooLong, RouteRetired
-from agents.ports import Capabilities, Delta, Finish, ModelRequest
+from agents.ports import Capabilities, Delta, Finish, ModelRequest, complete
 from agents.prompts.image_cost import images_cost
 
 log = structlog.get_logger(__name__)
 
-_CONNECT_TIMEOUT_S = 10.0
+_PROBE_TIMEOUT_S = 10.0
 _TOKENIZE_TIMEOUT_S = 2.0
 _DRAIN_TIMEOUT_S = 0.1
-_MAX_REFUSAL_BYTES = 64 * 1024
-_DROPPED = (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class OpenAICompatible:
     """A `ModelBackend` over `POST {base_url}/chat/completions`.
 
     What the server turns out not to understand (JSON schemas, `max_tokens`) is remembered,
-    and `capabilities.constrained` follows. Stop strings are the server's to honour. `session`
-    may be shared; one that is not given is made on first use and closed by `aclose`.
+    and `capabilities` follows. Stop strings are the server's to honour. A refusal that may
+    pass (429, 5xx) is tried again within the request's own time to its first token.
     """
 
     def __init__(
@@ -52,25 +52,26 @@ class OpenAICompatible:
         model: str,
         api_key: str | None,
         capabilities: Capabilities,
-        headers: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        preset: Preset = ANY_SERVER,
+        tokens: TokenSource | None = None,
         session: aiohttp.ClientSession | None = None,
-        schema_mode: SchemaMode = "json_schema",
+        backoff: Backoff = Backoff(),  # noqa: B008 (frozen)
     ) -> None:
-        self._name, self._model = name, model
-        self._base = yarl.URL(base_url.rstrip("/"))
-        self._url = self._base / "chat/completions"
-        self._headers = {**(headers or {}), "Content-Type": "application/json"}
-        self._has_key = bool(api_key)
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._extra = dict(extra_body or {})
-        self._session, self._owns_session = session, session is None
-        self._dialect = Dialect(schema_mode)
+        self._name, self._model, self._preset = name, model, preset
+        self._link = OpenAILink(
+            name,
+            base_url,
+            api_key=api_key,
+            key_header=preset.key_header,
+            tokens=tokens,
+            session=session,
+        )
+        self._url = self._link.base / "chat/completions"
+        self._backoff = backoff
+        self._dialect = Dialect(preset.schema_modes, preset.max_tokens_field)
         self._capabilities = capabilities
-        self._constrain(schema_mode)
-        self._tokenizes: bool | None = None  # unknown until asked once
-        self._closed = False
+        # None: unknown until asked
+        self._tokenizes: bool | None = None if preset.counts else preset.counts
 
     @property
     def name(self) -> str:
@@ -79,6 +80,30 @@ class OpenAICompatible:
     @property
     def capabilities(self) -> Capabilities:
         return self._capabilities
+
+    async def prepare(self) -> None:
+        """Ask the service, before its first use, what its preset leaves open.
+
+        Whether it has the model, whether it counts tokens, and whether it enforces a schema;
+        what it answers holds for this backend's life. Raises `BackendError`.
+        """
+        if self._preset.lists_models:
+            listed = await self._listing()
+            self._check_listed(listed)
+            self._narrow(listed)
+        if self._tokenizes is not False and await self._tokenize("one two") is None:
+            log.info("model.counts_estimated", backend=self._name, why="no POST /tokenize")
+        if self._preset.probes_schema:
+            await self._probe_schema()
+
+    async def probe(self) -> tuple[str, ...]:
+        """The ids that `GET /models` tells; a cheap sign of life.
+
+        Raises `BackendError`, and `RouteRetired` when the service lists models and not this.
+        """
+        listed = await self._listing()
+        self._check_listed(listed)
+        return tuple(each.id for each in listed)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         await self._check(request)
@@ -118,17 +143,7 @@ class OpenAICompatible:
         return estimate_tokens(text)
 
     async def aclose(self) -> None:
-        self._closed = True
-        if self._session is not None and self._owns_session:
-            await self._session.close()
-
-    def _sessions(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise self._error("is closed; make a new one")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector)
-        return self._session
+        await self._link.aclose()
 
     async def _check(self, request: ModelRequest) -> None:
         """Refuse what can't be served, before it is sent."""
@@ -149,52 +164,81 @@ class OpenAICompatible:
 
     async def _open(self, request: ModelRequest, deadline: float) -> aiohttp.ClientResponse:
         """Send the request, in simpler words where the server asks for it."""
-        dialect = self._dialect
+        dialect, tried = self._dialect, 0
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
-                    body = encode_request(
-                        request, model=self._model, dialect=dialect, extra=self._extra
-                    )
-                    response = await self._post(self._url, body)
+                    body = encode_request(request, model=self._model, dialect=dialect)
+                    response = await self._link.send(self._url, body)
                     if response.status == 200:
                         self._learn(dialect)
                         return response
-                    refusal = await _read_refusal(response)
-                    next_dialect = simpler(dialect, refusal, with_schema=request.schema is not None)
-                    if next_dialect is None:
-                        raise self._refused(refusal)
-                    dialect = next_dialect
+                    refusal = await read_refusal(response)
+                    with_schema, probing = request.schema is not None, request is SCHEMA_PROBE
+                    easier = simpler(dialect, refusal, with_schema=with_schema, probing=probing)
+                    if easier is None:
+                        tried += 1
+                        await self._pause(refusal, tried, deadline)
+                    dialect = easier or dialect
         except aiohttp.ClientError as error:  # first: a connect timeout is a TimeoutError too
-            raise self._unreachable(error) from error
+            raise self._link.unreachable(error) from error
         except TimeoutError as error:
             raise self._silent(request) from error
         except OSError as error:
-            raise self._unreachable(error) from error
+            raise self._link.unreachable(error) from error
 
-    async def _post(self, url: yarl.URL, body: bytes) -> aiohttp.ClientResponse:
-        """One POST; a kept-alive connection that the server had dropped is replaced once."""
-        session = self._sessions()
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
-        for last_try in (False, True):
-            try:
-                return await session.post(
-                    url, data=body, headers=self._headers, timeout=timeout, allow_redirects=False
-                )
-            except _DROPPED:
-                if last_try:
-                    raise
-        raise AssertionError("unreachable")
+    async def _pause(self, refusal: Refusal, tried: int, deadline: float) -> None:
+        """Wait where another try may help, else raise."""
+        left_s = deadline - asyncio.get_running_loop().time()
+        pause_s = self._backoff.pause_s(refusal, tried, left_s)
+        if pause_s is None:
+            raise self._refused(refusal)
+        log.info("model.retry", backend=self._name, status=refusal.status, in_s=round(pause_s, 3))
+        await asyncio.sleep(pause_s)
+
+    async def _listing(self) -> list[Listed]:
+        found = await self._link.models(timeout_s=_PROBE_TIMEOUT_S)
+        if not isinstance(found, Refusal):
+            return found
+        if self._preset is ANY_SERVER and found.status in (404, 405, 501):
+            return []  # it answers, and lists nothing
+        raise self._refused(found)
+
+    def _check_listed(self, listed: list[Listed]) -> None:
+        ids = [each.id for each in listed]
+        if self._preset.lists_models and ids and self._model not in ids:
+            only = ids[0] if len(ids) == 1 else None
+            raise RouteRetired(self._name, self._model, self._capabilities.replacement or only)
+
+    def _narrow(self, listed: list[Listed]) -> None:
+        """The server's own window wins where it is smaller."""
+        has_tokens = next((each.max_model_len for each in listed if each.id == self._model), None)
+        if has_tokens and has_tokens < self._capabilities.context_tokens:
+            log.warning("model.smaller_context", backend=self._name, context_tokens=has_tokens)
+            self._capabilities = replace(self._capabilities, context_tokens=has_tokens)
+
+    async def _probe_schema(self) -> None:
+        """One tiny answer in a schema; a mode accepted and not heeded counts as refused."""
+        while self._dialect.enforces:
+            text, _ = await complete(self, SCHEMA_PROBE)
+            if self._dialect.enforces and proves_enforcement(text):
+                log.info("model.schema", backend=self._name, sent_as=self._dialect.schema_mode)
+                return
+            if self._dialect.enforces:
+                self._learn(self._dialect.without_mode())
+        log.warning(
+            "model.schema_not_enforced",
+            backend=self._name,
+            sent_as=self._dialect.schema_mode,
+            instead="every answer is checked, and asked for once more when it does not fit",
+        )
 
     def _learn(self, dialect: Dialect) -> None:
         if dialect == self._dialect:
             return
         log.info("model.dialect", backend=self._name, schema_mode=dialect.schema_mode)
         self._dialect = dialect
-        self._constrain(dialect.schema_mode)
-
-    def _constrain(self, mode: SchemaMode) -> None:
-        if mode != "json_schema":
+        if not dialect.enforces:
             self._capabilities = replace(self._capabilities, constrained=False)
 
     async def _drain(self, response: aiohttp.ClientResponse) -> None:
@@ -208,24 +252,27 @@ class OpenAICompatible:
             return
 
     async def _tokenize(self, text: str) -> int | None:
-        root = self._base.parent if self._base.name == "v1" else self._base
+        base = self._link.base
+        root = base.parent if base.name == "v1" else base
         fields = {"model": self._model, "prompt": text, "content": text}
         body = msgspec.json.encode({**fields, "add_special_tokens": False})
         try:
             async with (
                 asyncio.timeout(_TOKENIZE_TIMEOUT_S),
-                await self._post(root / "tokenize", body) as response,
+                await self._link.send(root / "tokenize", body) as response,
             ):
                 if response.status != 200:
                     self._tokenizes = None if response.status >= 500 else False
                     return None
                 found = tokenized_decoder.decode(await response.read())
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             self._tokenizes = False
             return None
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None  # may be there next time
-        self._tokenizes = True
+        if not self._tokenizes:
+            self._tokenizes = True
+            self._capabilities = replace(self._capabilities, exact_counts=True)
         return len(found.tokens) if found.count is None else found.count
 
     def _lost(
@@ -238,43 +285,12 @@ class OpenAICompatible:
             raise self._error("the connection broke before the answer was whole") from error
 
     def _silent(self, request: ModelRequest, *, begun: bool = False) -> BackendError:
-        if begun:
-            return self._error(f"sent nothing more within {request.gap_timeout_s:g} s")
-        return self._error(f"did not begin to answer within {request.first_token_timeout_s:g} s")
-
-    def _unreachable(self, error: Exception) -> BackendError:
-        place = f"{self._base.host}:{self._base.port}"
-        return self._error(
-            f"no answer from {place} ({type(error).__name__}); is the server running?"
-        )
-
-    def _error(self, detail: str) -> BackendError:
-        return BackendError(self._name, detail, retryable=True)
+        limit_s = request.gap_timeout_s if begun else request.first_token_timeout_s
+        what = "sent nothing more" if begun else "did not begin to answer"
+        return self._error(f"{what} within {limit_s:g} s")
 
     def _refused(self, refusal: Refusal) -> BackendError:
-        status, code = refusal.status, f", {refusal.code}" if refusal.code else ""
-        if refusal.is_unknown_model:
-            return RouteRetired(self._name, self._model, self._capabilities.replacement)
-        if refusal.is_too_long:
-            limit = refusal.context_tokens or self._capabilities.context_tokens
-            return PromptTooLong(self._name, refusal.prompt_tokens or limit + 1, limit)
-        if status in (401, 403):
-            what = "the API key was refused" if self._has_key else "an API key is needed"
-            return self._error(f"{what} ({status}{code}); check the route's api_key")
-        if status == 404:
-            return self._error("nothing is served at this path (404); check the route's base_url")
-        if status == 429:
-            return self._error(f"too many requests or no quota left (429{code}); try later")
-        if status >= 500:
-            return self._error(f"the server failed ({status}{code}); see the server's log")
-        if 300 <= status < 400:
-            return self._error(f"redirects ({status}); set base_url to its final address")
-        return self._error(f"the request was refused ({status}{code}); check the route's settings")
+        return refused(self._name, self._model, refusal, self._capabilities, key=self._link.key)
 
-
-async def _read_refusal(response: aiohttp.ClientResponse) -> Refusal:
-    body = bytearray()
-    async with response:
-        while len(body) < _MAX_REFUSAL_BYTES and (data := await response.content.readany()):
-            body += data
-    return parse_refusal(response.status, bytes(body))
+    def _error(self, detail: str) -> BackendError:
+        return self._link.error(detail)

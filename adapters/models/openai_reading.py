@@ -75,7 +75,8 @@ class AnswerReader:
             raise self._error("the server reported an error in mid-stream; see its log")
         if chunk.usage is not None:
             counts = (chunk.usage.prompt_tokens or 0, chunk.usage.completion_tokens or 0)
-            self._usage = Usage(*counts)
+            details = chunk.usage.prompt_tokens_details
+            self._usage = Usage(*counts, (details.cached_tokens or 0) if details else 0)
             self.life += 1
         return self._choice(chunk.choices[0]) if chunk.choices else ""
 

@@ -10,10 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from adapters.models.openai_schema import ENFORCED, SchemaMode, schema_fields
 from agents.ports import FinishReason, ModelRequest, PromptMessage
-
-SchemaMode = Literal["json_schema", "json_object", "none"]
-_SIMPLER: dict[SchemaMode, SchemaMode] = {"json_schema": "json_object", "json_object": "none"}
 
 
 class ChunkText(msgspec.Struct, gc=False):
@@ -28,9 +26,14 @@ class Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
 class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -46,8 +49,20 @@ class Tokenized(msgspec.Struct):
     tokens: list[Any] = []
 
 
+class Listed(msgspec.Struct):
+    """A model in `GET /models`; vLLM tells its window."""
+
+    id: str = ""
+    max_model_len: int | None = None
+
+
+class Listing(msgspec.Struct):
+    data: list[Listed] = []
+
+
 chunk_decoder = msgspec.json.Decoder(Chunk)
 tokenized_decoder = msgspec.json.Decoder(Tokenized)
+listing_decoder = msgspec.json.Decoder(Listing)
 _encoder = msgspec.json.Encoder()
 
 # Reasons that end a text which is not whole are absent on purpose.
@@ -61,35 +76,46 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a server was found to understand."""
+    """What a server is known or was found to understand."""
 
-    schema_mode: SchemaMode = "json_schema"
+    schema_modes: tuple[SchemaMode, ...] = ("json_schema", "json_object", "none")  # what is left
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    asks_usage: bool = True
+    sends_temperature: bool = True
+
+    @property
+    def schema_mode(self) -> SchemaMode:
+        return self.schema_modes[0]
+
+    @property
+    def enforces(self) -> bool:
+        """Whether an answer is bound to its schema while it is written."""
+        return self.schema_mode in ENFORCED
+
+    def without_mode(self) -> Dialect:
+        """With the next way to send a schema; the last one stays."""
+        return replace(self, schema_modes=self.schema_modes[1:] or self.schema_modes)
 
 
-def encode_request(
-    request: ModelRequest, *, model: str, dialect: Dialect, extra: Mapping[str, Any]
-) -> bytes:
+def encode_request(request: ModelRequest, *, model: str, dialect: Dialect) -> bytes:
     messages = [_message(each) for each in request.messages]
     body: dict[str, Any] = {
         "model": model,
         "messages": messages,
         dialect.max_tokens_field: request.max_tokens,
-        "temperature": request.temperature,
         "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    if dialect.sends_temperature:
+        body["temperature"] = request.temperature
+    if dialect.asks_usage:
+        body["stream_options"] = {"include_usage": True}
     if request.stop:
         body["stop"] = list(request.stop)
     if request.schema is not None:
-        if dialect.schema_mode == "json_schema":
-            form = {"name": "step", "strict": True, "schema": request.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": form}
-        else:
+        body |= schema_fields(dialect.schema_mode, request.schema)
+        if not dialect.enforces:
             messages.append(_schema_in_words(request.schema))
-            if dialect.schema_mode == "json_object":
-                body["response_format"] = {"type": "json_object"}
-    return _encoder.encode({**body, **extra})
+    return _encoder.encode(body)
 
 
 def _message(message: PromptMessage) -> dict[str, Any]:
@@ -125,12 +151,25 @@ class Refusal:
     code: str = ""  # the machine-readable kind, safe to show
     prompt_tokens: int = 0
     context_tokens: int = 0
+    retry_after_s: float | None = None  # what the server asks for
 
     @property
     def is_too_long(self) -> bool:
         if self.status not in (400, 413, 422):
             return False
         return "context" in self.code or bool(_TOO_LONG.search(self.said))
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may be answered a little later."""
+        if self.status == 429:
+            return "quota" not in self.code  # a spent budget does not come back by waiting
+        return self.status >= 500 and self.status not in (501, 505)
+
+    @property
+    def is_template_trap(self) -> bool:
+        """llama-server could not start a grammar after its model's chat template."""
+        return self.status == 400 and "initialize samplers" in self.said
 
     @property
     def is_unknown_model(self) -> bool:
@@ -149,8 +188,9 @@ _NO_PATH = re.compile(
     r"page not found|file not found|invalid url|<html|^\W*(detail)?\W*not found", re.I
 )
 _ABOUT_FORMAT = re.compile(
-    r"response_format|json_schema|json_object|schema|grammar|structured|guided|template", re.I
+    r"response_format|json_schema|json_object|nvext|schema|grammar|structured|guided|template", re.I
 )
+_ABOUT_TEMPERATURE = re.compile(r"unsupported (?:value|parameter): '?temperature", re.I)
 _SAFE_CODE = re.compile(r"[A-Za-z_.-]{1,48}")
 
 
@@ -175,16 +215,25 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def simpler(dialect: Dialect, refusal: Refusal, *, with_schema: bool) -> Dialect | None:
-    """The dialect to try after this refusal, or None when another one would not help."""
-    if refusal.status not in (400, 422, 500) or refusal.is_too_long:
+def simpler(
+    dialect: Dialect, refusal: Refusal, *, with_schema: bool, probing: bool = False
+) -> Dialect | None:
+    """The dialect to try after this refusal, or None when another one would not help.
+
+    While `probing` for schemas, any refusal of the request is taken to be about them.
+    """
+    if refusal.status not in (400, 422, 500) or refusal.is_too_long or refusal.is_template_trap:
         return None
     old_field = dialect.max_tokens_field == "max_tokens"
     if old_field and "max_completion_tokens" in refusal.said:
         return replace(dialect, max_tokens_field="max_completion_tokens")
-    about_format = _ABOUT_FORMAT.search(refusal.said)
+    if dialect.asks_usage and "stream_options" in refusal.said:
+        return replace(dialect, asks_usage=False)
+    if dialect.sends_temperature and _ABOUT_TEMPERATURE.search(refusal.said):
+        return replace(dialect, sends_temperature=False)
+    about_format = _ABOUT_FORMAT.search(refusal.said) or (probing and refusal.status != 500)
     if with_schema and about_format and dialect.schema_mode != "none":
-        return replace(dialect, schema_mode=_SIMPLER[dialect.schema_mode])
+        return dialect.without_mode()
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.models.openai_api import OpenAICompatible
+from adapters.models.openai_errors import Backoff
 from adapters.models.scripted import (
     DEFAULT_CAPABILITIES,
     Cut,
@@ -49,6 +50,7 @@ async def talking_to(
             model=model,
             api_key=SECRET,
             capabilities=DEFAULT_CAPABILITIES,
+            backoff=Backoff(first_pause_s=0.002),
         )
         try:
             yield backend, server
@@ -246,7 +248,7 @@ async def test_a_prompt_the_server_finds_too_long_is_prompt_too_long(body: str) 
 )
 async def test_each_refusal_names_its_remedy(status: int, words: str) -> None:
     fault = Fail(BackendError("x", f"quoting {PRIVATE}", retryable=True), status=status)
-    async with talking_to([fault]) as (backend, _):
+    async with talking_to(lambda request: fault) as (backend, _):
         assert words in str(await failure_of(backend))
 
 
