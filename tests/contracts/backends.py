@@ -12,12 +12,18 @@ from adapters.models.langchain_model import LangChainBackend
 from adapters.models.llama_server import LlamaServerBackend
 from adapters.models.ollama import OllamaBackend
 from adapters.models.openai_api import OpenAICompatible
+from adapters.models.presets import PRESETS, PresetName
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, Say, ScriptedBackend, Step
 from adapters.models.scripted_server import ScriptedServer
 from agents.ports import ModelBackend, ModelRequest
 from tests.engine import lent_backend
+from tests.twins.foundry import FoundryTwin
+from tests.twins.llama_chat import LlamaChatTwin
 from tests.twins.llama_server import LlamaServerTwin
+from tests.twins.nim import NimTwin, NvidiaTwin
 from tests.twins.ollama import OllamaModel, OllamaTwin
+from tests.twins.openai_service import ServiceTwin
+from tests.twins.vllm import VllmTwin
 
 
 def talk(request: ModelRequest) -> Reply:
@@ -79,8 +85,30 @@ async def llama_server() -> AsyncIterator[ModelBackend]:
         await backend.aclose()
 
 
+@asynccontextmanager
+async def service(preset: PresetName, twin: ServiceTwin) -> AsyncIterator[ModelBackend]:
+    """The preset's own client, made ready against the service's twin."""
+    async with twin as url:
+        backend = OpenAICompatible(
+            preset,
+            base_url=url,
+            model="scripted",
+            api_key=twin.key,
+            capabilities=DEFAULT_CAPABILITIES,
+            preset=PRESETS[preset],
+        )
+        await backend.prepare()
+        yield backend
+        await backend.aclose()
+
+
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
     "scripted": scripted,
+    "foundry": lambda: service("foundry", FoundryTwin(talk, api_key="azure-key")),
+    "nim": lambda: service("nim", NimTwin(talk)),
+    "nvidia": lambda: service("nvidia", NvidiaTwin(talk, api_key="nvapi-key")),
+    "vllm": lambda: service("vllm", VllmTwin(talk, api_key="token")),
+    "llama_server_chat": lambda: service("llama_server", LlamaChatTwin(talk)),
     "langchain": langchain,
     "llama_server": llama_server,
     "ollama": ollama,
