@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy
 
 from adapters.models.constraint import Constraint, Logits
 from adapters.models.engine import Emit, Job, Outcome
-from adapters.models.hf_tokens import TextStream
 from adapters.models.prefixes import KeptPrefixes, State
 from agents.ports import FinishReason
 
 S = TypeVar("S", bound=State)
 PROMPT_CHUNK = 256  # tokens read in one step, so that others and a cancel wait little
+
+
+class StreamedText(Protocol):
+    """Turns tokens into whole characters."""
+
+    def feed(self, token: int) -> str: ...
+
+    def rest(self) -> str: ...
 
 
 class TokenGeneration(Generic[S]):
@@ -26,7 +33,7 @@ class TokenGeneration(Generic[S]):
         emit: Emit,
         *,
         prompt: list[int],
-        text: TextStream,
+        text: StreamedText,
         stop_ids: tuple[int, ...],
         kept: KeptPrefixes[S],
         new_state: Callable[[], S],

@@ -18,6 +18,7 @@ from _pytest.mark import ParameterSet
 from adapters.models.engine import EngineOptions
 from agents.ports import Capabilities, ModelBackend
 from agents.prompts.templates import TemplateFamily
+from tests.tiny.gguf import tiny_gguf
 from tests.tiny.hf import tiny_hf
 from tests.tiny.hf_vision import tiny_hf_vision
 from tests.tiny.onnx import tiny_onnx
@@ -50,6 +51,8 @@ async def running(
 
 
 ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend]]] = {
+    "llama_cpp": partial(running, "llama_cpp", partial(tiny_gguf, "phi3.5")),
+    "llama_cpp_moe": partial(running, "llama_cpp", partial(tiny_gguf, "phimoe")),
     "mlx": partial(running, "mlx", partial(tiny_hf, "phi3.5")),
     "mlx_moe": partial(running, "mlx", partial(tiny_hf, "phimoe")),
     "openvino_vision": partial(

@@ -1,0 +1,35 @@
+"""Models in GGUF files by llama.cpp in this process; text only."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from adapters.models.engine import NO_OPTIONS, EngineOptions
+from adapters.models.llama_cpp_engine import LlamaEngine
+from adapters.models.local import LocalBackend
+from agents.ports import Capabilities
+from agents.prompts.templates import TemplateFamily, stop_tags
+
+
+async def load(
+    name: str,
+    path: Path,
+    *,
+    template: TemplateFamily,
+    capabilities: Capabilities,
+    options: EngineOptions = NO_OPTIONS,
+) -> LocalBackend:
+    """Load the file (or the one GGUF in the folder) off the loop; raises `BackendError`.
+
+    It has four slots unless told otherwise, each with room for a whole context; a slot that
+    is not in use keeps its last prompt.
+    """
+    build = partial(
+        LlamaEngine,
+        path,
+        options=options,
+        context_tokens=capabilities.context_tokens,
+        stops=stop_tags(template),
+    )
+    return await LocalBackend.load(name, build, template=template, capabilities=capabilities)
