@@ -16,7 +16,7 @@ LLAMA_CPP := 0.3.36
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engines models-matrix check drill bench docs clean
+.PHONY: bench-engines help install run test test-engines models-matrix check drill bench docs clean
 
 help:
 	@echo "make run | test | test-engines | models-matrix | check | drill | bench | docs | install | clean"
@@ -78,6 +78,9 @@ models-matrix: $(ENGINES)/.stamp
 
 drill: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -m drill
+
+bench-engines: $(ENGINES)/.stamp
+	$(ENGINES)/bin/python -m benchmarks.engines
 
 bench: $(VENV)/.dev-stamp
 	$(BIN)/python -m benchmarks

@@ -10,7 +10,7 @@ from os import cpu_count
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+PARTS = {"tables": "make bench", "engines": "make bench-engines"}  # of the page, and their command
 
 
 @dataclass
@@ -28,13 +28,14 @@ class Table:
         return f"**{self.title}**\n\n{shown}\n"
 
 
-def write(tables: Sequence[Table]) -> None:
-    """Put the tables into the page, between its marks."""
+def write(tables: Sequence[Table], part: str = "tables") -> None:
+    """Put the tables into the page, between the part's marks."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     machine = f"{cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     body = "\n".join(table.markdown() for table in tables)
     text = PAGE.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    said = f"Measured {date} by `make bench` on {machine}, shared with other work; medians."
-    PAGE.write_text(f"{head}{BEGIN}\n{said}\n\n{body}{END}{tail}", encoding="utf-8")
+    head, _, rest = text.partition(begin)
+    tail = rest.partition(end)[2]
+    said = f"Measured {date} by `{PARTS[part]}` on {machine}, shared with other work; medians."
+    PAGE.write_text(f"{head}{begin}\n{said}\n\n{body}{end}{tail}", encoding="utf-8")

@@ -36,6 +36,7 @@ async def running(
     *,
     template: TemplateFamily = "phi3",
     capabilities: Capabilities = CAPABILITIES,
+    slots: int | None = None,
 ) -> AsyncIterator[ModelBackend]:
     """An engine of `adapters/models` on the model that `make` makes or finds."""
     module = importlib.import_module(f"adapters.models.{engine}")
@@ -44,7 +45,7 @@ async def running(
         make(),
         template=template,
         capabilities=capabilities,
-        options=EngineOptions(threads=2, seed=1),
+        options=EngineOptions(threads=2, slots=slots, seed=1),
     )
     yield backend
     await backend.aclose()
