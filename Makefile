@@ -80,7 +80,7 @@ drill: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -m drill
 
 bench-engines: $(ENGINES)/.stamp
-	$(ENGINES)/bin/python -m benchmarks.engines
+	$(ENGINES)/bin/python -m benchmarks.engines --write
 
 bench: $(VENV)/.dev-stamp
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,7 @@
 """Engines of this process: `python -m benchmarks.engines [--steps N] [NAME]…`.
 
 For each: steps that keep their schema, prompts that are not read again, what our streaming
-costs, and eight conversations at once. The page is written when no name is given.
+costs, and eight conversations at once.
 """
 
 from __future__ import annotations
@@ -242,9 +242,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(ENGINES)}; default: all")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = parser.parse_args()
     tables = asyncio.run(measure(given.names or list(ENGINES), given.steps))
     for each in tables:
         print(f"\n{each.markdown()}")
-    if not given.names:
+    if given.write:
         write(tables, "engines")
