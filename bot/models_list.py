@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -20,13 +21,14 @@ from adapters.models.catalogue import Catalogue, Cell, Status, catalogue
 from adapters.models.embedded import find_embedded_model
 from adapters.models.hub import PullError
 from adapters.models.llama_server import LLAMA_SERVER_URL
+from adapters.models.presets import PRESETS
 from adapters.models.pull import is_pulled, pulled_files, pulled_folder
 from agents.errors import BackendError
 from agents.routing import Route
 from bot.known_models import catalogue_backend, weights_of
 from bot.models_test import last_report
 from bot.pulling import is_installed
-from bot.routes import OLLAMA_URL, every_route, ollama_url
+from bot.routes import OLLAMA_URL, every_route, ollama_url, openai_backend
 from bot.settings import RouteSection, Settings
 
 _PIPED_WIDTH = 140
@@ -115,8 +117,19 @@ async def _probe_servers(settings: Settings, routes: Mapping[str, Route]) -> dic
                 url = section.base_url or LLAMA_SERVER_URL
                 asked[name] = probe.probe_llama_server(url, api_key=key)
             case "openai_api":
-                asked[name] = probe.probe_openai_api(section.base_url or "", api_key=key)
+                asked[name] = _probe_service(name, section)
     return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+
+async def _probe_service(name: str, section: RouteSection) -> probe.Probe:
+    """As the route itself would ask; a service that was closed is not asked at all."""
+    try:
+        async with aclosing(openai_backend(name, section)) as backend:
+            ids = await backend.probe(timeout_s=probe.PROBE_TIMEOUT_S)
+    except BackendError as error:
+        return probe.Probe(reachable=False, detail=error.detail)
+    tells_all = section.preset is None or PRESETS[section.preset].lists_models
+    return probe.Probe(reachable=True, detail="answers", models=ids if tells_all else ())
 
 
 def _route_row(

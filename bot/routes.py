@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.models.catalogue import catalogue
 from adapters.models.engine import EngineOptions
@@ -24,6 +25,9 @@ from bot.known_models import (
     weights_of,
 )
 from bot.settings import RouteSection, Settings
+
+if TYPE_CHECKING:
+    from adapters.models.openai_api import OpenAICompatible
 
 Load = Callable[[], Awaitable[ModelBackend]]
 
@@ -165,13 +169,14 @@ async def _load_local(
     return backend
 
 
-async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
+def openai_backend(name: str, section: RouteSection) -> OpenAICompatible:
+    """The client of an `openai_api` route, not yet made ready; raises `RouteRetired`."""
     from adapters.models.entra import EntraTokens
     from adapters.models.openai_api import OpenAICompatible
     from adapters.models.presets import ANY_SERVER, PRESETS
 
     check_served(name, section)
-    backend = OpenAICompatible(
+    return OpenAICompatible(
         name,
         base_url=section.base_url or "",
         model=section.model,
@@ -180,6 +185,10 @@ async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
         preset=PRESETS[section.preset] if section.preset else ANY_SERVER,
         tokens=EntraTokens(name) if section.auth == "entra" else None,
     )
+
+
+async def _load_openai_api(name: str, section: RouteSection) -> ModelBackend:
+    backend = openai_backend(name, section)
     try:
         if section.preset:
             await backend.prepare()

@@ -88,7 +88,7 @@ class OpenAICompatible:
         what it answers holds for this backend's life. Raises `BackendError`.
         """
         if self._preset.lists_models:
-            listed = await self._listing()
+            listed = await self._listing(_PROBE_TIMEOUT_S)
             self._check_listed(listed)
             self._narrow(listed)
         if self._tokenizes is not False and await self._tokenize("one two") is None:
@@ -96,12 +96,12 @@ class OpenAICompatible:
         if self._preset.probes_schema:
             await self._probe_schema()
 
-    async def probe(self) -> tuple[str, ...]:
+    async def probe(self, *, timeout_s: float = _PROBE_TIMEOUT_S) -> tuple[str, ...]:
         """The ids that `GET /models` tells; a cheap sign of life.
 
         Raises `BackendError`, and `RouteRetired` when the service lists models and not this.
         """
-        listed = await self._listing()
+        listed = await self._listing(timeout_s)
         self._check_listed(listed)
         return tuple(each.id for each in listed)
 
@@ -196,8 +196,8 @@ class OpenAICompatible:
         log.info("model.retry", backend=self._name, status=refusal.status, in_s=round(pause_s, 3))
         await asyncio.sleep(pause_s)
 
-    async def _listing(self) -> list[Listed]:
-        found = await self._link.models(timeout_s=_PROBE_TIMEOUT_S)
+    async def _listing(self, timeout_s: float) -> list[Listed]:
+        found = await self._link.models(timeout_s=timeout_s)
         if not isinstance(found, Refusal):
             return found
         if self._preset is ANY_SERVER and found.status in (404, 405, 501):

@@ -19,14 +19,12 @@ class Probe(msgspec.Struct, frozen=True):
 
 class _Named(msgspec.Struct):
     name: str = ""
-    id: str = ""
 
 
 class _Listing(msgspec.Struct):
-    """Ollama's tags, or the OpenAI API's list."""
+    """Ollama's tags."""
 
     models: list[_Named] = []
-    data: list[_Named] = []
 
 
 async def probe_ollama(base_url: str, *, api_key: str | None = None) -> Probe:
@@ -35,10 +33,6 @@ async def probe_ollama(base_url: str, *, api_key: str | None = None) -> Probe:
 
 async def probe_llama_server(base_url: str, *, api_key: str | None = None) -> Probe:
     return await _ask(f"{base_url.rstrip('/')}/health", api_key)
-
-
-async def probe_openai_api(base_url: str, *, api_key: str | None = None) -> Probe:
-    return await _ask(f"{base_url.rstrip('/')}/models", api_key)
 
 
 async def _ask(url: str, api_key: str | None) -> Probe:
@@ -67,5 +61,5 @@ def _read(status: int, body: bytes) -> Probe:
         listing = msgspec.json.decode(body, type=_Listing)
     except msgspec.MsgspecError:
         return Probe(reachable=True, detail="answers")
-    names = tuple(each.name or each.id for each in (*listing.models, *listing.data))
+    names = tuple(each.name for each in listing.models)
     return Probe(reachable=True, detail="answers", models=names)
