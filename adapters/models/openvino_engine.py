@@ -10,6 +10,7 @@ import gc
 import importlib
 import io
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class OpenVinoEngine:
         stops: Sequence[str],
     ) -> None:
         self._genai = _import_genai()
+        self._generating = threading.Lock()  # the pipeline refuses a second caller
         if not path.exists():
             raise EngineUnavailable(f"model path {path.name!r} does not exist")
         self.takes_images = (path / VISION_FILE).exists()
@@ -103,7 +105,8 @@ class OpenVinoEngine:
 
     def advance(self, running: Sequence[_Generation]) -> list[bool]:
         for generation in running:
-            generation.used = self._generate(generation.job, generation.emit)
+            with self._generating:
+                generation.used = self._generate(generation.job, generation.emit)
         return [True] * len(running)
 
     def _generate(self, job: Job, emit: Emit) -> Outcome:
