@@ -57,10 +57,13 @@ def test_a_failed_contract_proves_nothing() -> None:
 
 
 def test_a_client_against_our_own_server_is_no_proof_of_a_service() -> None:
-    table = matrix({"openai_api": Result(passed=13, on="2026-11-23")})
+    run = Result(passed=14, on="2026-11-23")
+    table = matrix({"vllm": run, "foundry": run})
 
+    assert row(table, "phi-3.5-moe")["vllm"].startswith("built")
     assert "needs a GPU" in row(table, "phi-3.5-moe")["vllm"]
-    assert "`openai_api`: 13 passed, 0 failed" in row(table, "phi-4")["foundry"]
+    assert "`foundry`: 14 passed, 0 failed" in row(table, "phi-4")["foundry"]
+    assert "it has not run" in row(table, "phi-3.5-moe")["nim"]
 
 
 def test_what_cannot_be_used_says_why_since_when_and_what_instead() -> None:
