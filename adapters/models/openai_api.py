@@ -13,7 +13,7 @@ import structlog
 from adapters.models.openai_errors import Backoff, read_refusal, refused
 from adapters.models.openai_link import OpenAILink, TokenSource
 from adapters.models.openai_reading import AnswerReader, Watch
-from adapters.models.openai_schema import SCHEMA_PROBE, proves_enforcement
+from adapters.models.openai_schema import SCHEMA_PROBE, shows_enforcement
 from adapters.models.openai_wire import (
     Dialect,
     Listed,
@@ -221,7 +221,7 @@ class OpenAICompatible:
         """One tiny answer in a schema; a mode accepted and not heeded counts as refused."""
         while self._dialect.enforces:
             text, _ = await complete(self, SCHEMA_PROBE)
-            if self._dialect.enforces and proves_enforcement(text):
+            if self._dialect.enforces and shows_enforcement(text):
                 log.info("model.schema", backend=self._name, sent_as=self._dialect.schema_mode)
                 return
             if self._dialect.enforces:

@@ -41,8 +41,13 @@ SCHEMA_PROBE = ModelRequest(
 )
 
 
-def proves_enforcement(text: str) -> bool:
-    """Whether this answer to `SCHEMA_PROBE` can only come from constrained decoding."""
+def shows_enforcement(text: str) -> bool:
+    """Whether this answer to `SCHEMA_PROBE` looks like constrained decoding and nothing else.
+
+    An empty one comes of a model that thought until its tokens ran out: the schema was taken.
+    """
+    if not text.strip():
+        return True
     try:
         return bool(msgspec.json.decode(text.encode(errors="replace")) == _PROOF)
     except (msgspec.DecodeError, RecursionError):

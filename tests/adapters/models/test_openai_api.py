@@ -176,6 +176,28 @@ async def test_a_server_that_wants_max_completion_tokens_gets_it() -> None:
         assert ["max_completion_tokens" in each for each in server.requests] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        ("Unrecognized request argument supplied: stream_options", "stream_options"),
+        ("Unsupported value: 'temperature' does not support 0 with this model.", "temperature"),
+    ],
+)
+async def test_a_field_that_a_server_does_not_take_is_left_out_from_then_on(
+    wish: str, field: str
+) -> None:
+    replies: list[HttpReply] = [
+        refusal(400, json.dumps({"error": {"message": wish}})),
+        Say("a"),
+        Say("b"),
+    ]
+    async with talking_to(replies) as (backend, server):
+        await complete(backend, ASK)
+        await complete(backend, ASK)
+
+        assert [field in each for each in server.requests] == [True, False, False]
+
+
 async def test_an_empty_text_is_sent_as_an_empty_string() -> None:
     messages = (PromptMessage("assistant", ""), PromptMessage("user", "go on"))
     async with talking_to([Say("yes")]) as (backend, server):

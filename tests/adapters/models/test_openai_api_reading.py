@@ -104,6 +104,17 @@ def test_thinking_is_a_sign_of_life_but_no_text() -> None:
     assert reader.life == 1
 
 
+def test_the_part_of_a_prompt_that_was_kept_is_told() -> None:
+    reader = AnswerReader("kept", max_tokens=64)
+    usage = b'{"prompt_tokens":90,"completion_tokens":5,"prompt_tokens_details":%s}'
+    reader.read(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
+    reader.read(b'data: {"choices":[],"usage":%s}\n\n' % (usage % b'{"cached_tokens":64}'))
+    assert reader.finish().usage == Usage(90, 5, 64)
+
+    reader.read(b'data: {"choices":[],"usage":%s}\n\n' % (usage % b"null"))
+    assert reader.finish().usage == Usage(90, 5)
+
+
 @pytest.mark.parametrize("reason", ["content_filter", "abort"])
 def test_an_answer_ended_by_the_server_is_not_whole(reason: str) -> None:
     reader = AnswerReader("filtered", max_tokens=64)

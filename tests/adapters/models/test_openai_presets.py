@@ -116,6 +116,15 @@ async def test_a_model_without_schemas_is_found_out_at_load_and_told_in_words() 
     assert (warning["backend"], warning["sent_as"]) == ("far", "json_object")
 
 
+async def test_openai_itself_gets_the_newer_name_of_the_token_limit() -> None:
+    twin = VllmTwin(HELLO, api_key="sk-1")
+    async with ready("openai", twin) as backend:
+        await complete(backend, ASK)
+
+    assert "max_tokens" not in twin.requests[-1]
+    assert twin.requests[-1]["max_completion_tokens"] == 64
+
+
 async def test_nim_2_is_asked_as_vllm_is() -> None:
     twin = NimTwin(HELLO, version=2)
     async with ready("nim", twin) as backend:
