@@ -164,11 +164,8 @@ async def test_a_server_with_no_response_format_at_all_still_answers() -> None:
 
 async def test_a_server_that_wants_max_completion_tokens_gets_it() -> None:
     wish = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
-    replies: list[HttpReply] = [
-        refusal(400, json.dumps({"error": {"message": wish}})),
-        Say("a"),
-        Say("b"),
-    ]
+    asks = refusal(400, json.dumps({"error": {"message": wish}}))
+    replies: list[HttpReply] = [asks, Say("a"), Say("b")]
     async with talking_to(replies) as (backend, server):
         await complete(backend, ASK)
         await complete(backend, ASK)
@@ -186,11 +183,8 @@ async def test_a_server_that_wants_max_completion_tokens_gets_it() -> None:
 async def test_a_field_that_a_server_does_not_take_is_left_out_from_then_on(
     wish: str, field: str
 ) -> None:
-    replies: list[HttpReply] = [
-        refusal(400, json.dumps({"error": {"message": wish}})),
-        Say("a"),
-        Say("b"),
-    ]
+    asks = refusal(400, json.dumps({"error": {"message": wish}}))
+    replies: list[HttpReply] = [asks, Say("a"), Say("b")]
     async with talking_to(replies) as (backend, server):
         await complete(backend, ASK)
         await complete(backend, ASK)

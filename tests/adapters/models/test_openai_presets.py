@@ -9,30 +9,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import jsonschema
 import msgspec
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.models.openai_api import OpenAICompatible
 from adapters.models.openai_errors import Backoff, retry_after_s
-from adapters.models.openai_schema import strict_schema
 from adapters.models.presets import PRESETS, PresetName
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Say
 from agents.errors import BackendError, RouteRetired
 from agents.ports import ModelRequest, PromptMessage, complete
-from agents.steps import step_schema
-from tests.twins.foundry import FoundryTwin, faults_of
+from tests.twins.foundry import FoundryTwin
 from tests.twins.llama_chat import LlamaChatTwin
 from tests.twins.nim import NimTwin, NvidiaTwin
 from tests.twins.openai_service import Fault, ServiceTwin
 from tests.twins.vllm import VllmTwin
-from tools.builtin.arithmetic import calculate
-from tools.builtin.clock import current_time
-from tools.builtin.conversation_search import search_conversation
-from tools.builtin.look import look
 
 ASK = ModelRequest((PromptMessage("user", "hello"),), max_tokens=64, first_token_timeout_s=5.0)
 SCHEMA = {
@@ -94,12 +87,6 @@ async def test_foundry_gets_strict_schemas_without_bounds() -> None:
         "kind": {"type": "string", "enum": ["ticket"]},
     }
     assert backend.capabilities.constrained
-
-
-def test_a_step_with_the_tools_we_ship_fits_strict_mode() -> None:
-    whole = step_schema([calculate, current_time, search_conversation, look], max_answer_chars=4000)
-
-    assert list(faults_of(strict_schema(whole))) == []
 
 
 async def test_a_model_without_schemas_is_found_out_at_load_and_told_in_words() -> None:
@@ -279,33 +266,3 @@ def test_no_header_breaks_the_reading_of_a_wait(value: str) -> None:
     waits = retry_after_s({"Retry-After": value, "retry-after-ms": value})
 
     assert waits is None or waits >= 0
-
-
-VALUES = st.recursive(
-    st.sampled_from(
-        [
-            {"type": "string", "maxLength": 3, "minLength": 1},
-            {"type": "integer", "minimum": 1, "maximum": 9},
-            {"const": "go"},
-            {"enum": ["a", "b"]},
-            {"type": "boolean"},
-        ]
-    ),
-    lambda inner: (
-        st.dictionaries(st.sampled_from("pqr"), inner, min_size=1).map(
-            lambda fields: {"type": "object", "properties": fields, "required": sorted(fields)[:1]}
-        )
-        | inner.map(lambda items: {"type": "array", "items": items, "maxItems": 2})
-        | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"anyOf": each})
-    ),
-    max_leaves=6,
-)
-
-
-@given(VALUES)
-@settings(max_examples=150, deadline=None)
-def test_a_strict_schema_is_one_that_strict_mode_takes(schema: dict[str, object]) -> None:
-    strict = strict_schema(schema)
-
-    jsonschema.Draft202012Validator.check_schema(strict)
-    assert list(faults_of(strict)) == []
