@@ -38,6 +38,12 @@ class RouteSwitched(msgspec.Struct, frozen=True, tag="switched"):
     reason: str
 
 
+class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
+    """The engine is busy: `position` others go first; below 0: the wait is over."""
+
+    position: int
+
+
 class AnswerDelta(msgspec.Struct, frozen=True, tag="delta"):
     """More of the answer, as plain text."""
 
@@ -61,4 +67,4 @@ class PlanEnded(msgspec.Struct, frozen=True, tag="ended"):
     route: str = ""
 
 
-PlanEvent = StepPlanned | CallsReturned | RouteSwitched | AnswerDelta | PlanEnded
+PlanEvent = StepPlanned | CallsReturned | RouteSwitched | Waiting | AnswerDelta | PlanEnded

@@ -17,9 +17,10 @@ from agents.events import (
     PlanEvent,
     RouteSwitched,
     StepPlanned,
+    Waiting,
 )
 from agents.plan_run import PlanLimits, PlanRun, PlanTask, Protocol
-from agents.ports import Delta, Finish, ModelBackend, ModelRequest, PromptMessage
+from agents.ports import Delta, Finish, ModelBackend, ModelRequest, PromptMessage, Queued
 from agents.prompts.planner import prompt_head
 from agents.routing import Router, Serving
 from agents.steps import Step, StepError, looks_like_a_call, parse_step, step_schema
@@ -161,7 +162,7 @@ class Planner:
 
     async def _next_step(
         self, run: PlanRun
-    ) -> AsyncGenerator[AnswerDelta | RouteSwitched | Step, None]:
+    ) -> AsyncGenerator[AnswerDelta | RouteSwitched | Waiting | Step, None]:
         """One step, with one retry; yields no `Step` when the model can't give one."""
         tools = () if run.must_finish else run.protocol.tools
         correction: tuple[PromptMessage, ...] = ()
@@ -195,7 +196,7 @@ class Planner:
 
     async def _generate(
         self, run: PlanRun, correction: Sequence[PromptMessage]
-    ) -> AsyncGenerator[AnswerDelta | RouteSwitched, None]:
+    ) -> AsyncGenerator[AnswerDelta | RouteSwitched | Waiting, None]:
         """One model call; the answer is yielded as it is generated."""
         pieces: list[str] = []
         reader, watch = AnswerReader(), Watch()
@@ -225,6 +226,8 @@ class Planner:
                     case Serving():
                         pieces, reader, watch = [], AnswerReader(), Watch()
                         run.route, run.capabilities = item.route, item.backend.capabilities
+                    case Queued():
+                        yield Waiting(item.position)
                     case RouteSwitched():
                         run.gave_up(item.from_route, item.reason)
                         yield item

@@ -53,7 +53,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
-    """The engine is busy: `position` others of this line go first (0: this one is next)."""
+    """The engine is busy: `position` others of this line go first (0: this one is next).
+
+    After one of these, -1 says that the wait is over.
+    """
 
     position: int
 

@@ -94,7 +94,7 @@ class Router:
         given_up: tuple[str, str] | None = None  # to be told once another route goes on
         for route in sorted(self.routes(role), key=lambda route: route.name != pin):
             if local_only and route.placement != "local":
-                tried.append((route.name, "this conversation is local only"))
+                tried.append((route.name, "not local, and this conversation is local only"))
                 continue
             if given_up is not None:
                 yield RouteSwitched(role, given_up[0], route.name, given_up[1])

@@ -25,7 +25,12 @@ class Eyes:
         self._router = router
 
     async def describe(
-        self, image: ImageData, *, question: str | None, pin: str | None = None
+        self,
+        image: ImageData,
+        *,
+        question: str | None,
+        pin: str | None = None,
+        local_only: bool = False,
     ) -> Seen:
         """What the first vision route that can serve says, at most 4,000 characters.
 
@@ -40,7 +45,9 @@ class Eyes:
             return ModelRequest((message,), max_tokens=_MAX_TOKENS)
 
         route, text = "", list[str]()
-        stream = self._router.stream("vision", build, pin=pin, shown=lambda: False)
+        stream = self._router.stream(
+            "vision", build, pin=pin, local_only=local_only, shown=lambda: False
+        )
         async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Serving):

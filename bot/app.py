@@ -20,6 +20,7 @@ from bot.attachments import AttachmentReader
 from bot.commands import Commands
 from bot.health import Metrics
 from bot.inbox import BotInbox
+from bot.privacy import LocalOnly
 from bot.records import Ending, Event
 from bot.routes import build_chains
 from bot.settings import Settings
@@ -96,6 +97,7 @@ class Bot:
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
+            local_only=LocalOnly(settings.models),
             ended=ended,
         )
 

@@ -43,6 +43,7 @@ class AttachmentReader:
         *,
         label: Label,
         pin: str | None,
+        local_only: bool,
         show: Callable[[Activity], None],
     ) -> ReadAttachments:
         """One after another: a local vision model reads one picture at a time anyway."""
@@ -51,7 +52,9 @@ class AttachmentReader:
         for attachment in attachments[: self._max_count]:
             show(Activity("reading the attachment", "running"))
             try:
-                images.append(await self._read_one(adapter, key, attachment, label, pin))
+                images.append(
+                    await self._read_one(adapter, key, attachment, label, pin, local_only)
+                )
             except (AttachmentError, ImageRefused) as error:
                 refusals.append(str(error))
                 show(Activity("reading the attachment", "failed"))
@@ -68,6 +71,7 @@ class AttachmentReader:
         attachment: Attachment,
         label: Label,
         pin: str | None,
+        local_only: bool,
     ) -> Image:
         limit = min(self._max_bytes, adapter.limits.max_attachment_bytes)
         if attachment.size_bytes > limit:
@@ -82,14 +86,21 @@ class AttachmentReader:
         picture = ImageData(prepared.data, prepared.media_type)
         image = Image(sha256, prepared.media_type, attachment.name[:200])
         try:
-            seen = await self._eyes.describe(picture, question=None, pin=pin)
+            seen = await self._eyes.describe(picture, question=None, pin=pin, local_only=local_only)
         except AgentError as error:  # none can serve, or the one that did broke off
             log.warning("vision.failed", why=str(error))
             return image
         return msgspec.structs.replace(image, seen=seen.text, seen_by=seen.route)
 
     async def look(
-        self, key: ConversationKey, images: Sequence[Image], number: int, question: str
+        self,
+        key: ConversationKey,
+        images: Sequence[Image],
+        number: int,
+        question: str,
+        *,
+        pin: str | None,
+        local_only: bool,
     ) -> Seen:
         """Ask vision again about image `number` (1 is the first); raises `ToolError`."""
         if not 1 <= number <= len(images):
@@ -101,6 +112,8 @@ class AttachmentReader:
             blob.data, "image/png" if blob.media_type == "image/png" else "image/jpeg"
         )
         try:
-            return await self._eyes.describe(picture, question=question)
+            return await self._eyes.describe(
+                picture, question=question, pin=pin, local_only=local_only
+            )
         except AgentError as error:
             raise ToolError("no vision model can look at it just now") from error

@@ -110,6 +110,9 @@ class RouteSection(Section):
 
 
 class ModelsSection(Section):
+    # Conversations that never leave this machine: all of them, or those of some channels.
+    local_only: bool = False
+    local_only_channels: Names = ()
     routes: dict[RouteName, RouteSection] = Field(default_factory=dict, max_length=64)
 
 

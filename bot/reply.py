@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -18,15 +19,41 @@ _CUT_MARK = "\n\n_(cut here: the answer was longer than I may post)_"
 class GrowingReply:
     """Collects text and activities, and offers each new draft to the platform."""
 
-    def __init__(self, stream: ReplyStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: ReplyStream, *, long_wait_s: float = 3.0) -> None:
+        self._stream, self._long_wait_s = stream, long_wait_s
         self._text = ""
         self._activities: list[Activity] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._position: int | None = None  # in the model's line
+        self._waits_long = False
         self.has_text = False
 
     def add_text(self, delta: str) -> None:
         self._text += delta
         self.has_text = True
+        self.settled()
+        self._show()
+
+    def waiting(self, position: int) -> None:
+        """The model's line moved; a person is told of it once the wait is long."""
+        if position < 0:
+            self.settled()
+            return
+        self._position = position
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._long_wait_s, self._tell)
+        elif self._waits_long:
+            self._show()
+
+    def settled(self) -> None:
+        """Nothing is waited for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._position, self._waits_long = None, None, False
+
+    def _tell(self) -> None:
+        self._waits_long = True
         self._show()
 
     def activity(self, activity: Activity) -> None:
@@ -62,8 +89,15 @@ class GrowingReply:
                 return
 
     def _show(self) -> None:
-        status = "" if self.has_text or self._activities else "Thinking…"
+        status = "" if self.has_text or self._activities else self._status()
         self._stream.show(Draft(self._text, tuple(self._activities), status))
+
+    def _status(self) -> str:
+        if self._position is None or not self._waits_long:
+            return "Thinking…"
+        if self._position == 0:
+            return "Waiting for the model: next in line…"
+        return f"Waiting for the model: {self._position} before you…"
 
 
 def final_parts(

@@ -15,7 +15,7 @@ from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Messag
 from adapters.stores.errors import StoreError
 from adapters.stores.ledger import Claim, Ledger
 from adapters.stores.memory import RedisMemory, decode_turns, encode_turn
-from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned
+from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
 from agents.planner import Planner, PlanTask
 from agents.turns import Part, Text, Turn
 from bot.attachments import AttachmentReader, ReadAttachments
@@ -33,6 +33,7 @@ from bot.records import (
 )
 from bot.reply import GrowingReply, final_parts
 from tools.contract import Found, Seen, ToolCall, ToolContext
+from tools.identity import ConversationKey
 from tools.labels import Integrity, join_labels
 
 log = structlog.get_logger(__name__)
@@ -66,10 +67,11 @@ class TurnRunner:
         metrics: Metrics,
         max_deaths: int,
         max_parts: int,
+        local_only: Callable[[ConversationKey], bool] = lambda key: False,
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ended = ended
+        self._ended, self._local_only = ended, local_only
         self._adapters, self._ledger, self._memory = adapters, ledger, memory
         self._planner, self._attachments, self._commands = planner, attachments, commands
         self._metrics, self._clock = metrics, clock
@@ -194,7 +196,11 @@ class TurnRunner:
             if command := self._commands.parse(turn.text):
                 text = await self._commands.run(turn.claim.lease.key, *command)
                 return Outcome(Ending("answered", "command"), text)
-            return await self._plan(turn, adapter, GrowingReply(reply))
+            growing = GrowingReply(reply)
+            try:
+                return await self._plan(turn, adapter, growing)
+            finally:
+                growing.settled()
         except (StoreError, AdapterError):
             raise
         except Exception as error:
@@ -210,6 +216,7 @@ class TurnRunner:
             [each for event in turn.events for each in event.message.attachments],
             label=turn.label,
             pin=turn.claim.pins.get("vision"),
+            local_only=self._local_only(turn.claim.lease.key),
             show=growing.activity,
         )
         question = turn.question(read)
@@ -248,6 +255,8 @@ class TurnRunner:
                         # Pure reads may be planned anew, so plan and results travel together.
                         await self._ledger.add_steps(lease, [*held, encode(event)])
                         held.clear()
+                    case Waiting():
+                        growing.waiting(event.position)
                     case RouteSwitched():
                         log.warning(
                             "route.switched", role=event.role, to=event.to_route, why=event.reason
@@ -266,7 +275,10 @@ class TurnRunner:
             return list(await self._memory.search(key, query, limit))
 
         async def look(image: int, question: str) -> Seen:
-            return await self._attachments.look(key, images, image, question)
+            pin, near = turn.claim.pins.get("vision"), self._local_only(key)
+            return await self._attachments.look(
+                key, images, image, question, pin=pin, local_only=near
+            )
 
         def context_for(call: ToolCall) -> ToolContext:
             return ToolContext(
@@ -286,6 +298,7 @@ class TurnRunner:
             history=history,
             question=question,
             pin=turn.claim.pins.get("planner"),
+            local_only=self._local_only(key),
             turn_id=turn.turn_id,
             now=datetime.fromtimestamp(self._clock(), UTC),
             context_for=context_for,

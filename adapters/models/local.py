@@ -78,7 +78,7 @@ class LocalBackend:
         run = Run(_job_of(request, prompt), request.stop)
         try:
             self._line.join(run)
-            wait_s, waited_for = _LINE_TIMEOUT_S, "turn in line"
+            wait_s, waited_for, waited = _LINE_TIMEOUT_S, "turn in line", False
             while True:
                 match await self._next(run, wait_s, waited_for):
                     case Outcome() as outcome:
@@ -88,8 +88,11 @@ class LocalBackend:
                         yield Delta(text)
                         wait_s, waited_for = request.gap_timeout_s, "next token"
                     case Queued() as place:
+                        waited = True
                         yield place
                     case Started():
+                        if waited:
+                            yield Queued(-1)
                         wait_s, waited_for = request.first_token_timeout_s, "first token"
                     case Exception() as error:
                         detail = f"generation failed: {reason_of(error)}"

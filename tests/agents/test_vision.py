@@ -28,6 +28,15 @@ def model(name: str, *replies: Reply) -> ScriptedBackend:
     return ScriptedBackend(name, replies)
 
 
+async def test_a_local_only_picture_never_reaches_a_cloud_route() -> None:
+    cloud, local = model("cloud", Say("leak")), model("local", Say("a red square"))
+    router = Router({"vision": [route(cloud, "cloud"), route(local)]})
+
+    seen = await Eyes(router).describe(PIXELS, question=None, pin="cloud", local_only=True)
+
+    assert (seen.text, seen.route, cloud.requests) == ("a red square", "local", [])
+
+
 async def test_a_vision_route_gets_the_pixels_and_the_question_and_is_never_trusted() -> None:
     backend = model("v", Say("a red square"))
     seen = await eyes(backend).describe(PIXELS, question="Which colour?")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +51,26 @@ def test_a_call_is_shown_running_and_then_with_what_it_gave() -> None:
     first, last = shown.drafts[0].activities, shown.drafts[-1].activities
     assert first == (Activity("calculate", "running", '{"expression": "17*23"}'),)
     assert last == (Activity("calculate", "done", '{"expression": "17*23"} → 391'),)
+
+
+async def test_a_person_is_told_of_a_long_wait_and_of_its_end() -> None:
+    shown = Shown()
+    reply = GrowingReply(shown, long_wait_s=0.05)
+    reply.waiting(2)
+    reply.waiting(1)
+    assert shown.drafts == [], "a short wait is not worth a word"
+
+    await asyncio.sleep(0.1)
+    reply.waiting(0)
+    reply.waiting(-1)
+    reply.add_text("Hello")
+    await asyncio.sleep(0.1)
+
+    assert [draft.status or draft.text for draft in shown.drafts] == [
+        "Waiting for the model: 1 before you…",
+        "Waiting for the model: next in line…",
+        "Hello",
+    ]
 
 
 def test_the_footer_stands_behind_the_answer() -> None:

@@ -295,3 +295,18 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BackendError, match=r"can't load 'wrong\.gguf'"):
         await openvino.load("x", wrong, template="chatml", capabilities=Capabilities(512))
+
+
+async def test_who_waits_is_told_the_place_in_the_line_and_then_that_it_moved(
+    backend: LocalBackend,
+) -> None:
+    long, short = ask("Count from one to a hundred.", max_tokens=60), ask("Hello.", max_tokens=4)
+    first = asyncio.create_task(complete(backend, long))
+    await asyncio.sleep(0.05)
+
+    items = [item async for item in backend.stream(short)]
+
+    places = [item.position for item in items if isinstance(item, Queued)]
+    assert places == [0, -1]
+    assert [type(item) for item in items[:2]] == [Queued, Queued], "before any text"
+    await first
