@@ -41,6 +41,10 @@ class Keys:
     def seen(self, tenant: str, event_id: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:seen:{len(event_id)}:{event_id}"
 
+    def spent(self, tenant: str, day: str, kind: str, name: str) -> str:
+        """A day's counter of one person or channel; `day` is YYYY-MM-DD, in UTC."""
+        return f"{self._root}{tenant_tag(tenant)}:spent:{day}:{kind}:{len(name)}:{name}"
+
     def threads(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:threads"
 

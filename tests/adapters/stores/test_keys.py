@@ -42,3 +42,16 @@ def test_event_marks_never_collide(tenant: str, event: str, other: str, id_: str
 @given(conversations)
 def test_all_keys_of_a_tenant_carry_its_hash_tag(key: ConversationKey) -> None:
     assert all(tenant_tag(key.tenant) in name for name in Keys("p").of(key))
+
+
+@given(ids, ids, ids, ids, st.sampled_from(["user", "channel"]))
+def test_nobody_spends_from_anothers_budget(
+    tenant: str, name: str, other: str, their_name: str, kind: str
+) -> None:
+    keys, same = Keys("p"), (tenant, name) == (other, their_name)
+    mine = keys.spent(tenant, "2026-05-04", kind, name)
+
+    assert (mine == keys.spent(other, "2026-05-04", kind, their_name)) == same
+    assert mine != keys.spent(tenant, "2026-05-05", kind, name)
+    assert mine != keys.spent(tenant, "2026-05-04", "other", name)
+    assert tenant_tag(tenant) in mine

@@ -1,0 +1,46 @@
+"""What was spent of the day's budgets: counters that expire by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from adapters.stores.batching import Batcher, Script
+from adapters.stores.keys import Keys
+from agents.budget import Payer
+
+_TTL_S = 48 * 3600  # a day's counter outlives its day in every time zone's clock
+
+# KEYS counters · ARGV tokens, ttl_s
+SPEND = Script(
+    """
+for _, counter in ipairs(KEYS) do
+  redis.call('INCRBY', counter, ARGV[1])
+  redis.call('EXPIRE', counter, ARGV[2])
+end
+return 1
+""",
+    completes=True,
+)
+
+
+class RedisTally:
+    """Implements `agents.budget.Tally`. Methods raise `StoreUnavailable`."""
+
+    def __init__(self, batcher: Batcher, keys: Keys) -> None:
+        self._batcher, self._keys = batcher, keys
+
+    async def spent(self, payers: Sequence[Payer], day: str) -> Sequence[int]:
+        names = (self._keys.spent(each.tenant, day, each.kind, each.name) for each in payers)
+        found = await asyncio.gather(*(self._batcher.command("GET", name) for name in names))
+        return [int(value or 0) for value in found]
+
+    async def add(self, payers: Sequence[Payer], day: str, tokens: int) -> None:
+        """One script a tenant: a person's and their channel's counters move together."""
+        by_tenant: dict[str, list[str]] = {}
+        for each in payers:
+            name = self._keys.spent(each.tenant, day, each.kind, each.name)
+            by_tenant.setdefault(each.tenant, []).append(name)
+        await asyncio.gather(
+            *(self._batcher.run(SPEND, names, [tokens, _TTL_S]) for names in by_tenant.values())
+        )

@@ -1,0 +1,111 @@
+"""The day's budget of tokens: who pays, what is left, and when it starts anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+import msgspec
+
+from agents.ports import ModelRequest, Placement, Usage
+from tools.identity import ConversationKey, Principal
+
+Kind = Literal["user", "channel"]
+OVER_BUDGET = "the day's token budget is used up"
+_CHARS_PER_TOKEN = 4  # for a call that was broken off before the model counted it
+
+
+class Payer(msgspec.Struct, frozen=True):
+    """Whose budget a turn uses: a person's or a channel's, in one tenant."""
+
+    tenant: str
+    kind: Kind
+    name: str  # an id
+
+
+class Tally(Protocol):
+    """What was spent, by payer and day (`YYYY-MM-DD`, UTC)."""
+
+    async def spent(self, payers: Sequence[Payer], day: str) -> Sequence[int]: ...
+
+    async def add(self, payers: Sequence[Payer], day: str, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimits:
+    """Tokens of prompts and answers in a day; 0 is no limit. Local routes cost nothing,
+    unless `count_local`."""
+
+    tokens_per_user_day: int = 0
+    tokens_per_channel_day: int = 0
+    count_local: bool = False
+
+    def of(self, kind: Kind) -> int:
+        return self.tokens_per_user_day if kind == "user" else self.tokens_per_channel_day
+
+
+class Budget:
+    """Hands every turn its allowance."""
+
+    def __init__(self, limits: BudgetLimits, tally: Tally, now: Callable[[], datetime]) -> None:
+        """`now` is an aware UTC time."""
+        self._limits, self._tally, self._now = limits, tally, now
+
+    def allowance(self, key: ConversationKey, principal: Principal) -> Allowance | None:
+        """The turn's; None when nothing is limited here. A direct message has no channel."""
+        payers = [Payer(principal.tenant, "user", principal.user_id)]
+        if key.place != "dm":
+            payers.append(Payer(key.tenant, "channel", key.channel))
+        limited = tuple(payer for payer in payers if self._limits.of(payer.kind))
+        return Allowance(self._limits, self._tally, self._now, limited) if limited else None
+
+
+class Allowance:
+    """One turn's right to spend."""
+
+    def __init__(
+        self,
+        limits: BudgetLimits,
+        tally: Tally,
+        now: Callable[[], datetime],
+        payers: tuple[Payer, ...],
+    ) -> None:
+        self._limits, self._tally, self._now, self._payers = limits, tally, now, payers
+
+    def counts(self, placement: Placement) -> bool:
+        return self._limits.count_local or placement != "local"
+
+    async def used_up(self) -> Kind | None:
+        """Whose budget is used up, if any is."""
+        spent = await self._tally.spent(self._payers, self._day())
+        for payer, tokens in zip(self._payers, spent, strict=True):
+            if tokens >= self._limits.of(payer.kind):
+                return payer.kind
+        return None
+
+    async def spend(self, usage: Usage) -> None:
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        if tokens > 0:
+            await self._tally.add(self._payers, self._day(), tokens)
+
+    def sentence(self, kind: Kind) -> str:
+        """For the person, once nothing is left that could answer."""
+        now = self._now()
+        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        hours, minutes = divmod(-int((now - midnight).total_seconds() // 60), 60)
+        whose = "Your" if kind == "user" else "This channel's"
+        return (
+            f"{whose} token budget for today is used up. It starts anew at midnight UTC, in "
+            f"{hours} h {minutes:02} min; my operator can raise budget.tokens_per_{kind}_day."
+        )
+
+    def _day(self) -> str:
+        return f"{self._now():%Y-%m-%d}"
+
+
+def estimated(request: ModelRequest, chars_said: int) -> Usage:
+    """What a call cost that was broken off before the service told: a rough count."""
+    asked = sum(len(message.text) for message in request.messages)
+    return Usage(asked // _CHARS_PER_TOKEN, -(-chars_said // _CHARS_PER_TOKEN))
