@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -111,6 +111,15 @@ class ModelBackend(Protocol):
     async def count_tokens(self, text: str) -> int: ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """What a backend of a server also has: a cheap question whether it is there."""
+
+    async def probe(self) -> object:
+        """Return if the server answers; raises `BackendError`. Sends nobody's text."""
+        ...
 
 
 async def complete(backend: ModelBackend, request: ModelRequest) -> tuple[str, Finish]:

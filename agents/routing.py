@@ -11,14 +11,27 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from agents.breaker import Breaker, RouteHealth
+from agents.budget import OVER_BUDGET, Allowance, estimated
 from agents.errors import BackendError, NoRouteError, PromptTooLong, RouteRetired
 from agents.events import RouteSwitched
-from agents.ports import Delta, Finish, ModelBackend, ModelRequest, Placement, Queued, Role
+from agents.ports import (
+    Delta,
+    Finish,
+    ModelBackend,
+    ModelRequest,
+    Placement,
+    Probed,
+    Queued,
+    Role,
+    Usage,
+)
 
 log = structlog.get_logger(__name__)
 
-_OPEN_AFTER = 5  # failures in a row, then
-_OPEN_FOR_S = 30.0  # the route rests, and one request tries it again (reliability row E8)
+LOCAL_ONLY = "not local, and this conversation is local only"
+_LOOK_EVERY_S = 5.0  # at the breakers, each of which has its own time for a probe
+_PROBE_TIMEOUT_S = 10.0
 _LOAD_AGAIN_AFTER_S = 5.0  # who waited for a load that failed shares its failure
 _LOAD_ERRORS = (ImportError, OSError, RuntimeError, ValueError, TimeoutError, MemoryError)
 
@@ -44,36 +57,43 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class _Health:
-    failures: int = 0
-    rests_until: float = 0.0
-    retired: str = ""
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    load_error: BackendError | None = None
-    load_again_at: float = 0.0
+class _Loading:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    error: BackendError | None = None
+    again_at: float = 0.0
 
 
 class Router:
     """Tries a role's routes in order: pin first, then the chain, healthy ones only.
 
-    It moves on only before the first visible token and on retryable errors, and never sends
-    a local-only conversation to a route that is not local.
+    It moves on only before the first visible token and on retryable errors, never sends a
+    local-only conversation to a route that is not local, and asks no route for which the
+    turn's allowance is used up. With `local_only` that goes for every conversation.
     """
 
     def __init__(
         self,
         chains: Mapping[Role, Sequence[Route]],
         *,
+        local_only: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chains = {role: tuple(chain) for role, chain in chains.items()}
-        self._clock = clock
+        self._local_only, self._clock = local_only, clock
+        self._routes = {route.name: route for chain in self._chains.values() for route in chain}
         self._loaded: dict[str, ModelBackend] = {}
-        self._health = {route.name: _Health() for chain in self._chains.values() for route in chain}
+        self._loading = {name: _Loading() for name in self._routes}
+        self._breakers = {name: Breaker(name, clock) for name in self._routes}
+        self._watched = False
 
     def routes(self, role: Role) -> tuple[Route, ...]:
-        """The role's chain in its configured order."""
-        return self._chains.get(role, ())
+        """The role's chain in its configured order; `small` without one is the planner's."""
+        chain = self._chains.get(role, ())
+        return self._chains.get("planner", ()) if role == "small" and not chain else chain
+
+    def health(self) -> tuple[RouteHealth, ...]:
+        """The state of every route's circuit breaker."""
+        return tuple(breaker.health for breaker in self._breakers.values())
 
     async def stream(
         self,
@@ -82,6 +102,7 @@ class Router:
         *,
         pin: str | None = None,
         local_only: bool = False,
+        allowance: Allowance | None = None,
         shown: Callable[[], bool] | None = None,
     ) -> AsyncGenerator[RouteSwitched | Serving | Queued | Delta | Finish, None]:
         """Items of the route that serves, after a `Serving`; a `RouteSwitched` for each that
@@ -93,16 +114,20 @@ class Router:
         last_error: BackendError | None = None
         given_up: tuple[str, str] | None = None  # to be told once another route goes on
         for route in sorted(self.routes(role), key=lambda route: route.name != pin):
-            if local_only and route.placement != "local":
-                tried.append((route.name, "not local, and this conversation is local only"))
+            if (local_only or self._local_only) and route.placement != "local":
+                tried.append((route.name, LOCAL_ONLY))
+                given_up = tried[-1] if route.name == pin else given_up
+                continue
+            if allowance and allowance.counts(route.placement) and await allowance.used_up():
+                tried.append((route.name, OVER_BUDGET))
+                given_up = tried[-1]
                 continue
             if given_up is not None:
                 yield RouteSwitched(role, given_up[0], route.name, given_up[1])
             given_up = None
             begun = False
             try:
-                self._check_usable(route)
-                async with aclosing(self._attempt(route, build)) as items:
+                async with aclosing(self._attempt(route, build, allowance)) as items:
                     async for item in items:
                         begun = begun or isinstance(item, Delta)
                         yield item
@@ -121,28 +146,28 @@ class Router:
         loaded = self._loaded.get(route.name)
         if loaded is not None:
             return loaded
-        health = self._health[route.name]
-        async with health.loading:
+        loading = self._loading[route.name]
+        async with loading.lock:
             loaded = self._loaded.get(route.name)
             if loaded is None:
-                if health.load_error is not None and self._clock() < health.load_again_at:
-                    raise health.load_error
-                loaded = self._loaded[route.name] = await self._load(route, health)
+                if loading.error is not None and self._clock() < loading.again_at:
+                    raise loading.error
+                loaded = self._loaded[route.name] = await self._load(route, loading)
         return loaded
 
-    async def _load(self, route: Route, health: _Health) -> ModelBackend:
+    async def _load(self, route: Route, loading: _Loading) -> ModelBackend:
         try:
             return await route.load()
         except BackendError as error:
-            health.load_error = error
+            loading.error = error
             raise
         except _LOAD_ERRORS as error:
             detail = f"can't be loaded ({type(error).__name__})"
             log.exception("route.load_failed", route=route.name, error=type(error).__name__)
-            health.load_error = BackendError(route.name, detail, retryable=True)
-            raise health.load_error from error
+            loading.error = BackendError(route.name, detail, retryable=True)
+            raise loading.error from error
         finally:
-            health.load_again_at = self._clock() + _LOAD_AGAIN_AFTER_S
+            loading.again_at = self._clock() + _LOAD_AGAIN_AFTER_S
 
     async def aclose(self) -> None:
         """Close every backend that was loaded."""
@@ -150,14 +175,61 @@ class Router:
             _, backend = self._loaded.popitem()
             await backend.aclose()
 
+    async def keep_probing(self) -> None:
+        """Try resting routes in the background until cancelled, so that no person's turn must."""
+        self._watched = True
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                await self.probe_resting()
+        finally:
+            self._watched = False
+
+    async def probe_resting(self) -> None:
+        """One look at every resting route that is due; nobody's text is sent."""
+        async with asyncio.TaskGroup() as group:
+            for name, route in self._routes.items():
+                far = self._local_only and route.placement != "local"
+                if self._breakers[name].is_probe_due and self._can_probe(route) and not far:
+                    self._breakers[name].begin_trial()
+                    group.create_task(self._probe(route), name=f"probe.{name}")
+
+    async def _probe(self, route: Route) -> None:
+        breaker = self._breakers[route.name]
+        try:
+            backend = await self.load(route)
+            if isinstance(backend, Probed):
+                async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                    await backend.probe()
+        except BackendError as error:
+            self._failed(route, error)
+        except TimeoutError:
+            why = f"no answer to a probe in {_PROBE_TIMEOUT_S:g} s"
+            self._failed(route, BackendError(route.name, why, retryable=True))
+        else:
+            breaker.answered_probe()
+            log.info("route.answers_again", route=route.name)
+        finally:
+            breaker.let_go()
+
+    def _can_probe(self, route: Route) -> bool:
+        """A server can be asked how it is; for what is not loaded, loading it tells."""
+        backend = self._loaded.get(route.name)
+        return backend is None or isinstance(backend, Probed)
+
     async def _attempt(
-        self, route: Route, build: BuildRequest
+        self, route: Route, build: BuildRequest, allowance: Allowance | None
     ) -> AsyncGenerator[Serving | Queued | Delta | Finish, None]:
+        breaker = self._breakers[route.name]
+        may_probe = not (self._watched and self._can_probe(route))
+        if reason := breaker.refusal(may_probe=may_probe):
+            raise BackendError(route.name, reason, retryable=True)
+        pays = allowance if allowance and allowance.counts(route.placement) else None
         try:
             backend = await self.load(route)
             request = await build(backend)
             yield Serving(route.name, backend)
-            async with aclosing(backend.stream(request)) as items:
+            async with aclosing(_metered(backend, request, pays)) as items:
                 async for item in items:
                     yield item
         except PromptTooLong:
@@ -165,26 +237,34 @@ class Router:
         except BackendError as error:
             self._failed(route, error)
             raise
-        self._health[route.name].failures = 0
-
-    def _check_usable(self, route: Route) -> None:
-        """Raise `BackendError` for a route that rests or is gone."""
-        health = self._health[route.name]
-        if health.retired:
-            raise BackendError(route.name, health.retired, retryable=True)
-        if health.failures < _OPEN_AFTER:
-            return
-        if self._clock() < health.rests_until:
-            raise BackendError(route.name, "resting after failures", retryable=True)
-        health.rests_until = self._clock() + _OPEN_FOR_S  # this request is the one probe
+        else:
+            breaker.succeeded()
+        finally:
+            breaker.let_go()
 
     def _failed(self, route: Route, error: BackendError) -> None:
-        health = self._health[route.name]
+        breaker = self._breakers[route.name]
         if isinstance(error, RouteRetired):
-            health.retired = error.detail
+            breaker.retire(error.detail)
             log.error("route.retired", route=route.name, why=error.detail)
             return
-        health.failures += 1
-        if health.failures >= _OPEN_AFTER:
-            health.rests_until = self._clock() + _OPEN_FOR_S
-        log.warning("route.failed", route=route.name, why=error.detail, failures=health.failures)
+        breaker.failed(error.detail)
+        log.warning("route.failed", route=route.name, why=error.detail, failures=breaker.failures)
+
+
+async def _metered(
+    backend: ModelBackend, request: ModelRequest, allowance: Allowance | None
+) -> AsyncGenerator[Delta | Finish | Queued, None]:
+    """The backend's stream; what it cost is spent, also when it is broken off."""
+    said, usage = 0, Usage()
+    try:
+        async with aclosing(backend.stream(request)) as items:
+            async for item in items:
+                if isinstance(item, Delta):
+                    said += len(item.text)
+                elif isinstance(item, Finish):
+                    usage = item.usage
+                yield item
+    finally:
+        if allowance is not None and (said or usage.prompt_tokens):
+            await allowance.spend(usage if usage.prompt_tokens else estimated(request, said))

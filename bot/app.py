@@ -124,10 +124,12 @@ class Bot:
         """Answer what is in the ledger until `stop`, without listening for more."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            probing = group.create_task(self.router.keep_probing(), name="models.probe")
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")
             await stop.wait()
             self.inbox.close()
+            probing.cancel()
 
     async def _listen(self, adapter: ChatAdapter, stop: asyncio.Event) -> None:
         """Keep one platform connected; its trouble is never another's."""
@@ -182,7 +184,7 @@ async def open_bot(
     router: Router | None = None,
 ) -> AsyncIterator[Bot]:
     """A bot over opened stores; its models are closed at the end."""
-    router = router or Router(await build_chains(settings))
+    router = router or await open_router(settings)
     try:
         yield Bot(
             settings,
@@ -194,6 +196,11 @@ async def open_bot(
         )
     finally:
         await router.aclose()
+
+
+async def open_router(settings: Settings) -> Router:
+    """The configured chains; nothing is loaded yet."""
+    return Router(await build_chains(settings), local_only=settings.models.local_only)
 
 
 def toolbox_of(settings: Settings) -> Toolbox:

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from agents.breaker import RouteHealth
 from agents.ports import Role, Usage
 from tools.contract import ToolResult
 
@@ -22,6 +24,7 @@ _NAMESPACE = "firstline"
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PING_TIMEOUT_S = 2.0
 _TURN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 90, 180)
+_ROUTE_STATES = {"closed": 0, "half_open": 1, "open": 2, "retired": 3}
 _SIGN_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 
 
@@ -40,6 +43,13 @@ class Metrics:
         self._tokens = self._counter("model_tokens", "Tokens by route and kind.", "route", "kind")
         self._calls = self._counter("tool_calls", "Tool calls by tool and end.", "tool", "end")
         self._denied = self._counter("events_denied", "Events admission refused.", "adapter")
+        self._routes = Gauge(
+            "route_state",
+            "Circuit of a route: 0 closed, 1 half open, 2 open, 3 retired.",
+            ("route",),
+            namespace=_NAMESPACE,
+            registry=self.registry,
+        )
         self._trips = self._counter("redis_round_trips", "Round trips to Redis.")
 
     def turn_ended(self, state: str, seconds: float) -> None:
@@ -62,6 +72,10 @@ class Metrics:
     def denied(self, adapter: str) -> None:
         self._denied.labels(adapter).inc()
 
+    def routes(self, health: Iterable[RouteHealth]) -> None:
+        for each in health:
+            self._routes.labels(each.route).set(_ROUTE_STATES[each.state])
+
     def redis_round_trips(self, count: int = 1) -> None:
         self._trips.inc(count)
 
@@ -75,8 +89,15 @@ class Metrics:
         return Histogram(name, what, buckets=buckets, namespace=_NAMESPACE, registry=self.registry)
 
 
+class NamedRoute(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
 class ServesRoles(Protocol):
-    def routes(self, role: Role) -> Sequence[object]: ...
+    def routes(self, role: Role) -> Sequence[NamedRoute]: ...
+
+    def health(self) -> Sequence[RouteHealth]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +119,12 @@ def health_routes(state: State) -> list[Route]:
 
     async def readyz(request: Request) -> Response:
         faults = await _faults(state)
-        body = {"ready": not faults, "faults": faults}
+        routes = [msgspec.to_builtins(each) for each in state.router.health()]
+        body = {"ready": not faults, "faults": faults, "routes": routes}
         return JSONResponse(body, status_code=503 if faults else 200)
 
     async def metrics(request: Request) -> Response:
+        state.metrics.routes(state.router.health())
         return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
@@ -121,6 +144,14 @@ async def _faults(state: State) -> dict[str, str]:
     for name in state.adapters:
         if name not in connected:
             faults[name] = "is not connected"
-    if not state.router.routes("planner"):
-        faults["models"] = "no route for the role planner"
+    if fault := _models_fault(state.router):
+        faults["models"] = fault
     return faults
+
+
+def _models_fault(router: ServesRoles) -> str:
+    planners = {route.name for route in router.routes("planner")}
+    if not planners:
+        return "no route for the role planner"
+    down = {each.route for each in router.health() if each.state in ("open", "retired")}
+    return "every route of the role planner rests or is retired" if planners <= down else ""

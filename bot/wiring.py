@@ -17,11 +17,10 @@ from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import AttachmentError, ChatAdapter, NotAccepted
 from adapters.stores.threads import StoredThread
 from agents.routing import Router
-from bot.app import Bot, open_bot
+from bot.app import Bot, open_bot, open_router
 from bot.health import Metrics, State, health_routes
 from bot.page import serve_page
 from bot.records import Ending, Event
-from bot.routes import build_chains
 from bot.settings import Settings
 from bot.shown import shown_turns
 from bot.stores import Stores, open_stores
@@ -40,7 +39,7 @@ async def run_bot(settings: Settings, *, interactive: bool) -> int:
     """
     stop = _stop_on_signals()
     async with open_stores(settings) as stores:
-        router = Router(await build_chains(settings))
+        router = await open_router(settings)
         metrics = Metrics()
         page = _browser(settings, stores, router) if settings.web.enabled else None
         adapters = _platforms(settings) + ([page] if page else [])
@@ -69,7 +68,7 @@ async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> 
 async def chat(settings: Settings, *, once: str | None, image: Path | None) -> int:
     """`firstline chat`: in this terminal; with `once`, one question and its answer."""
     async with open_stores(settings) as stores:
-        router = Router(await build_chains(settings))
+        router = await open_router(settings)
         channel = f"once-{secrets.token_hex(4)}" if once is not None else _terminal_channel()
         terminal = _terminal(channel, demonstration_lines(router))
         endings: dict[str, Ending] = {}

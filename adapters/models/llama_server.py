@@ -59,6 +59,7 @@ class LlamaServerBackend(RawServerBackend):
 
     _path: ClassVar[str] = "completion"
     _as_lines: ClassVar[bool] = False
+    _probe_path: ClassVar[str] = "health"
 
     @classmethod
     async def load(

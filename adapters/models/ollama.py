@@ -85,6 +85,7 @@ class OllamaBackend(RawServerBackend):
 
     _path: ClassVar[str] = "api/generate"
     _as_lines: ClassVar[bool] = True
+    _probe_path: ClassVar[str] = "api/version"
     _version: str = ""
 
     @classmethod

@@ -19,6 +19,7 @@ from agents.prompts.templates import TemplateFamily, render, stop_tags
 
 _MAX_CHARS_PER_TOKEN = 256  # far above any vocabulary's; only stops a server gone mad
 _BEGINNING_TOKENS = 1  # the tag some models want before the prompt; the server adds it
+_PROBE_TIMEOUT_S = 5.0
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # The first that fits counts: `phi4-mini` is no `phi4`. A Phi-3-mini is taken for the revision
 # of June 2024, which knows a system role; older weights need `template = "phi3_old"`.
@@ -56,6 +57,7 @@ class RawServerBackend(ABC):
 
     _path: ClassVar[str]
     _as_lines: ClassVar[bool]
+    _probe_path: ClassVar[str]
 
     def __init__(
         self,
@@ -82,6 +84,13 @@ class RawServerBackend(ABC):
 
     async def count_tokens(self, text: str) -> int:
         return estimate_tokens(text)
+
+    async def probe(self) -> None:
+        """A cheap question whether the server is there; raises `BackendError`."""
+        try:
+            await self._link.fetch(self._probe_path, timeout_s=_PROBE_TIMEOUT_S)
+        except RefusedError as error:
+            raise refused(self._name, error.refusal, self._capabilities) from error
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         fields = self._fields(request, await self._fitted_prompt(request))

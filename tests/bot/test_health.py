@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from agents.breaker import RouteHealth, RouteState
 from agents.ports import Role, Usage
 from bot.health import Metrics, State, health_routes
 from bot.page import serve_page
@@ -13,12 +15,20 @@ from bot.settings import WebSection
 from tools.contract import ToolResult
 
 
-class Routes:
-    def __init__(self, *names: str) -> None:
-        self.names = names
+@dataclass(frozen=True)
+class Named:
+    name: str
 
-    def routes(self, role: Role) -> Sequence[object]:
-        return self.names
+
+class Routes:
+    def __init__(self, *names: str, state: RouteState = "closed") -> None:
+        self.names, self.state = names, state
+
+    def routes(self, role: Role) -> Sequence[Named]:
+        return [Named(name) for name in self.names]
+
+    def health(self) -> Sequence[RouteHealth]:
+        return [RouteHealth(name, self.state, 2.0, "down") for name in self.names]
 
 
 async def answers() -> bool:
@@ -43,7 +53,11 @@ async def test_the_bot_is_ready_when_redis_answers_and_every_platform_is_connect
         waiting = await http.get("/readyz")
         connected.add("slack")
         ready = await http.get("/readyz")
-        assert (await ready.json()) == {"ready": True, "faults": {}}
+        told = await ready.json()
+        assert (told["ready"], told["faults"]) == (True, {})
+        assert told["routes"] == [
+            {"route": "phi", "state": "closed", "for_s": 2.0, "reason": "down"}
+        ]
         assert (waiting.status, ready.status) == (503, 200)
         assert (await waiting.json())["faults"] == {"slack": "is not connected"}
 
@@ -55,6 +69,17 @@ async def test_a_fault_is_told_without_an_address() -> None:
         assert (alive.status, await alive.text()) == (200, "ok\n")
         assert set((await answer.json())["faults"]) == {"redis", "models"}
         assert "canary" not in await answer.text()
+
+
+async def test_a_bot_whose_models_all_rest_is_not_ready() -> None:
+    metrics = Metrics()
+    async with client(State(answers, (), frozenset, Routes("phi", state="open"), metrics)) as http:
+        answer = await http.get("/readyz")
+        figures = await (await http.get("/metrics")).text()
+        assert (await answer.json())["faults"] == {
+            "models": "every route of the role planner rests or is retired"
+        }
+    assert 'firstline_route_state{route="phi"} 2.0' in figures
 
 
 async def test_figures_are_shown_for_prometheus() -> None:

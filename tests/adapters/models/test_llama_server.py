@@ -11,8 +11,9 @@ import pytest
 
 from adapters.models.llama_server import LlamaServerBackend
 from adapters.models.scripted import Cut, FailMidStream, Reply, Say, Step
+from adapters.models.server_link import ServerLink
 from agents.errors import BackendError, PromptTooLong
-from agents.ports import ModelRequest, PromptMessage, complete
+from agents.ports import Capabilities, ModelRequest, Probed, PromptMessage, complete
 from tests.twins.llama_server import LlamaServerTwin
 
 PRIVATE = "my private question"
@@ -100,3 +101,20 @@ async def test_a_server_that_is_away_is_named() -> None:
         pass
     with pytest.raises(BackendError, match=r"no answer from 127\.0\.0\.1:\d+ .* running"):
         await LlamaServerBackend.load("near", base_url=url)
+
+
+async def test_a_probe_tells_whether_the_server_is_there_and_asks_no_model() -> None:
+    async with talking_to([]) as (backend, twin):
+        assert isinstance(backend, Probed)
+        await backend.probe()
+        assert not twin.script.requests
+    gone = LlamaServerBackend(
+        "gone",
+        ServerLink("gone", "http://127.0.0.1:1"),
+        model="",
+        template="phi3",
+        capabilities=Capabilities(512),
+    )
+    with pytest.raises(BackendError, match="is the server running"):
+        await gone.probe()
+    await gone.aclose()
