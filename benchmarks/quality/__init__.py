@@ -1,0 +1,1 @@
+"""How well a real small model plans through our own prompt, constrained and free."""
