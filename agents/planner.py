@@ -22,7 +22,7 @@ from agents.events import (
 from agents.plan_run import PlanLimits, PlanRun, PlanTask, Protocol
 from agents.ports import Delta, Finish, ModelBackend, ModelRequest, PromptMessage, Queued
 from agents.prompts.planner import prompt_head
-from agents.routing import Router, Serving
+from agents.routing import LOCAL_ONLY, Router, Serving
 from agents.steps import Step, StepError, looks_like_a_call, parse_step, step_schema
 from agents.watch import Watch
 from agents.window import Packer
@@ -34,6 +34,10 @@ __all__ = ["PlanLimits", "PlanTask", "Planner"]
 log = structlog.get_logger(__name__)
 
 NO_MODEL = "No model can answer just now; my operator can see the reason in the log."
+NO_LOCAL = (
+    "This conversation stays on this machine, and no model here can answer just now. Ask my "
+    "operator for a local model; `/private` tells why it stays here and whether you can end that."
+)
 NO_ROOM = "This is more than my model can read at once. Please ask with less text."
 NO_STEP = (
     "I could not work out a valid next step for this. Please put it another way, or ask for one "
@@ -83,8 +87,7 @@ class Planner:
                 async for event in events:
                     yield event
         except NoRouteError as error:
-            too_long = isinstance(error.__cause__, PromptTooLong)
-            yield run.ended("failed", NO_ROOM if too_long else NO_MODEL, reason=str(error))
+            yield run.ended("failed", _unserved(error), reason=str(error))
         except BackendError as error:
             log.warning("planner.broken_off", route=run.route, why=error.detail)
             text = run.shown + BROKEN_OFF if run.shown else NO_MODEL
@@ -282,6 +285,12 @@ def _answered(run: PlanRun, step: Step | None) -> PlanEnded:
     if step is not None:
         return run.ended("failed", NOTHING_SAID, reason="empty answer")
     return run.ended("failed", NO_STEP, reason="no valid step after a retry")
+
+
+def _unserved(error: NoRouteError) -> str:
+    if isinstance(error.__cause__, PromptTooLong):
+        return NO_ROOM
+    return NO_LOCAL if LOCAL_ONLY in dict(error.tried).values() else NO_MODEL
 
 
 def _correction(error: StepError) -> PromptMessage:

@@ -54,7 +54,8 @@ class Bot:
         self._listening: set[str] = set()
         self._failed: list[AdapterError] = []
         self._group: asyncio.TaskGroup | None = None
-        commands = Commands(router, stores.ledger)
+        self._local_only = LocalOnly(settings.models)
+        commands = Commands(router, stores.ledger, self._local_only)
         process = secrets.token_hex(4)
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
@@ -97,7 +98,7 @@ class Bot:
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
-            local_only=LocalOnly(settings.models),
+            local_only=self._local_only,
             ended=ended,
         )
 

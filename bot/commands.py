@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
-from agents.routing import Router
+from agents.routing import Route, Router
+from bot.privacy import PRIVATE, LocalOnly
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
@@ -23,11 +24,14 @@ class CommandEntry:
 class Commands:
     """Runs commands of admitted people; every answer is one short text for its author."""
 
-    def __init__(self, router: Router, ledger: Ledger) -> None:
-        self._router, self._ledger = router, ledger
+    def __init__(self, router: Router, ledger: Ledger, local_only: LocalOnly) -> None:
+        self._router, self._ledger, self._local_only = router, ledger, local_only
         self.table: Mapping[str, CommandEntry] = {
             "help": CommandEntry("show this list", self._help),
             "model": CommandEntry("show the models, or switch: `model NAME`", self._model),
+            "private": CommandEntry(
+                "keep this conversation on this machine: `private on` or `off`", self._private
+            ),
             "reset": CommandEntry("forget this conversation", self._reset),
         }
 
@@ -65,21 +69,59 @@ class Commands:
                 await self._ledger.pin(key, role, None)
             return "Back to the configured order of models."
         for role in _SWITCHED:
-            if wanted in {route.name for route in self._router.routes(role)}:
-                await self._ledger.pin(key, role, wanted)
-                return f"{_where(key)} now uses `{wanted}` as {role}."
+            if route := next((r for r in self._router.routes(role) if r.name == wanted), None):
+                return await self._switch(key, role, route)
         return f"There is no such model here.\n{await self._models(key)}"
 
-    async def _models(self, key: ConversationKey) -> str:
+    async def _switch(self, key: ConversationKey, role: Role, route: Route) -> str:
+        if reason := self._retired().get(route.name):
+            return f"`{route.name}` can't be used: {reason}.\n{await self._models(key)}"
         pins = await self._ledger.pins(key)
+        if route.placement != "local" and (PRIVATE in pins or self._local_only.is_ruled(key, pins)):
+            return f"`{route.name}` is not on this machine. {await self._private(key, '')}"
+        await self._ledger.pin(key, role, route.name)
+        return f"{_where(key)} now uses `{route.name}` as {role}."
+
+    def _retired(self) -> dict[str, str]:
+        health = self._router.health()
+        return {each.route: each.reason for each in health if each.state == "retired"}
+
+    async def _models(self, key: ConversationKey) -> str:
+        pins, retired = await self._ledger.pins(key), self._retired()
         lines = []
         for role in _SWITCHED:
             names = [route.name for route in self._router.routes(role)]
             first = pins.get(role) if pins.get(role) in names else None
             shown = [f"**{name}**" if name == (first or names[0]) else name for name in names]
+            shown = [
+                f"{text} (retired)" if name in retired else text
+                for name, text in zip(names, shown, strict=True)
+            ]
             how = "pinned here" if first else "in this order"
             lines.append(f"- {role}: {', '.join(shown) or 'none'} ({how})")
         return "\n".join(lines) + "\nSwitch with `/model NAME`, back with `/model default`."
+
+    async def _private(self, key: ConversationKey, argument: str) -> str:
+        wanted = argument.casefold()
+        if wanted not in ("", "on", "off"):
+            return "Say `/private on`, `/private off`, or `/private` to see which it is."
+        pins = await self._ledger.pins(key)
+        if self._local_only.is_ruled(key, pins):
+            return f"{_where(key)} stays on this machine: its operator set that."
+        if wanted == "on":
+            await self._ledger.pin(key, PRIVATE, "on")
+            return f"{_where(key)} now stays on this machine: only local models read it."
+        if PRIVATE not in pins:
+            return f"{_where(key)} may use models elsewhere. `/private on` keeps it here."
+        if wanted == "":
+            return f"{_where(key)} stays on this machine. `/private off` ends that."
+        await self._ledger.pin(key, PRIVATE, None)
+        if PRIVATE in await self._ledger.pins(key):
+            return "The whole channel stays on this machine; `/private off` in the channel ends it."
+        return (
+            f"{_where(key)} may use models elsewhere again, and they may read what was said "
+            "before; `/reset` forgets that first."
+        )
 
     async def _reset(self, key: ConversationKey, argument: str) -> str:
         await self._ledger.reset(key)

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 
 from adapters.models.presets import CLOSED, PRESETS, PresetName, completed_url
 from agents.ports import Placement, Role
-from bot.sections import Names, Secret, Section, Url, UserPath, fault, is_loopback
+from bot.sections import Names, PlatformIds, Secret, Section, Url, UserPath, fault, is_loopback
 
 LocalEngine = Literal["openvino", "transformers", "onnx_genai", "llama_cpp", "mlx"]
 BackendName = Literal[
@@ -110,9 +110,10 @@ class RouteSection(Section):
 
 
 class ModelsSection(Section):
-    # Conversations that never leave this machine: all of them, or those of some channels.
+    # Conversations that never leave this machine: all, or those of some channels or people.
     local_only: bool = False
-    local_only_channels: Names = ()
+    local_only_channels: PlatformIds = ()
+    local_only_users: PlatformIds = ()
     routes: dict[RouteName, RouteSection] = Field(default_factory=dict, max_length=64)
 
 

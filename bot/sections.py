@@ -104,6 +104,7 @@ SlackWorkspaces = Annotated[Names, _ids(r"[TE][A-Z0-9]+", "T0123ABCD")]
 SlackChannels = Annotated[Names, _ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
 SlackUsers = Annotated[Names, _ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
 Snowflakes = Annotated[Names, _ids(r"[0-9]{1,20}", "123456789012345678")]
+PlatformIds = Annotated[Names, _ids(r"[A-Z][A-Z0-9]+|[0-9]{1,20}", "C0123ABCD")]
 Url = Annotated[str, AfterValidator(_http_url)]
 UserPath = Annotated[Path, AfterValidator(_home)]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)

@@ -21,6 +21,7 @@ from agents.turns import Part, Text, Turn
 from bot.attachments import AttachmentReader, ReadAttachments
 from bot.commands import Commands
 from bot.health import Metrics
+from bot.privacy import PRIVATE_BY, LocalOnly
 from bot.records import (
     Ending,
     Event,
@@ -33,7 +34,6 @@ from bot.records import (
 )
 from bot.reply import GrowingReply, final_parts
 from tools.contract import Found, Seen, ToolCall, ToolContext
-from tools.identity import ConversationKey
 from tools.labels import Integrity, join_labels
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class TurnRunner:
         metrics: Metrics,
         max_deaths: int,
         max_parts: int,
-        local_only: Callable[[ConversationKey], bool] = lambda key: False,
+        local_only: LocalOnly,
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -210,13 +210,14 @@ class TurnRunner:
     async def _plan(
         self, turn: _RunningTurn, adapter: ChatAdapter, growing: GrowingReply
     ) -> Outcome:
+        turn.local_only = await self._is_local_only(turn)
         read = await self._attachments.read(
             adapter,
             turn.claim.lease.key,
             [each for event in turn.events for each in event.message.attachments],
             label=turn.label,
             pin=turn.claim.pins.get("vision"),
-            local_only=self._local_only(turn.claim.lease.key),
+            local_only=turn.local_only,
             show=growing.activity,
         )
         question = turn.question(read)
@@ -234,6 +235,14 @@ class TurnRunner:
             (*read.refusals, *ended.notes),
             (question, *ended.turns),
         )
+
+    async def _is_local_only(self, turn: _RunningTurn) -> bool:
+        """Decided before any model is asked; who speaks once binds what others say later."""
+        key, pins = turn.claim.lease.key, turn.claim.pins
+        user_id = turn.last.principal.user_id
+        if self._local_only.names(user_id) and not self._local_only.is_ruled(key, pins):
+            await self._ledger.pin(key, PRIVATE_BY, user_id)
+        return self._local_only(key, pins, user_id)
 
     async def _follow(self, turn: _RunningTurn, task: PlanTask, growing: GrowingReply) -> PlanEnded:
         """Store every step before the plan goes on, and show it."""
@@ -275,7 +284,7 @@ class TurnRunner:
             return list(await self._memory.search(key, query, limit))
 
         async def look(image: int, question: str) -> Seen:
-            pin, near = turn.claim.pins.get("vision"), self._local_only(key)
+            pin, near = turn.claim.pins.get("vision"), turn.local_only
             return await self._attachments.look(
                 key, images, image, question, pin=pin, local_only=near
             )
@@ -298,7 +307,7 @@ class TurnRunner:
             history=history,
             question=question,
             pin=turn.claim.pins.get("planner"),
-            local_only=self._local_only(key),
+            local_only=turn.local_only,
             turn_id=turn.turn_id,
             now=datetime.fromtimestamp(self._clock(), UTC),
             context_for=context_for,
@@ -315,6 +324,7 @@ class _RunningTurn:
         self.turn_id = turn_id_of(claim.lease.key.tenant, events[0].message.event_id)
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
         self.label = join_labels(event.label for event in events)
+        self.local_only = False
 
     def question(self, read: ReadAttachments) -> Turn:
         parts: list[Part] = [Text(self.text)] if self.text else []

@@ -23,6 +23,7 @@ _TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gon
 _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 RETENTION_S = 30 * 24 * 3600
+_PINS_TTL_S = RETENTION_S + 24 * 3600  # what keeps a memory private must outlive it
 
 
 class Acceptance(IntEnum):
@@ -101,7 +102,7 @@ class Ledger:
         answer = await self._batcher.run(
             scripts.CLAIM,
             [*self._keys.of(key), self._keys.channel_pins(key)],
-            [owner, self._lease_ms, str(key), self._window, _GRACE_MS],
+            [owner, self._lease_ms, str(key), self._window, _GRACE_MS, _PINS_TTL_S],
         )
         if not answer:
             return None
@@ -174,11 +175,18 @@ class Ledger:
         await self._batcher.run(scripts.RESET, self._keys.of(key), [str(key)])
 
     async def pin(self, key: ConversationKey, role: str, route: str | None) -> None:
-        """Choose a route for a role in this conversation; None goes back to the chain."""
+        """Choose a route for a role in this conversation; None goes back to the chain.
+
+        Kept while the conversation is used. Other small choices are kept in the same way.
+        """
+        name = self._keys.pins(key)
         if route is None:
-            await self._batcher.command("HDEL", self._keys.pins(key), role)
-        else:
-            await self._batcher.command("HSET", self._keys.pins(key), role, route)
+            await self._batcher.command("HDEL", name, role)
+            return
+        await asyncio.gather(
+            self._batcher.command("HSET", name, role, route),
+            self._batcher.command("EXPIRE", name, _PINS_TTL_S),
+        )
 
     async def pins(self, key: ConversationKey) -> dict[str, str]:
         """What is pinned here; a pin of the conversation wins over one of its channel."""

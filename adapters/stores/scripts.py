@@ -34,7 +34,7 @@ return 1
 )
 
 # KEYS lease, fence, line, turn, steps, outbox, memory, pins, due, pins of the channel
-# ARGV owner, lease_ms, conversation, window, grace_ms
+# ARGV owner, lease_ms, conversation, window, grace_ms, pins_ttl_s
 # Returns false when held, 0 when idle, else {fence, turn, steps, outbox, memory, pins, pins of the
 # channel}.
 # A fresh turn takes the oldest waiting event and those of its group right behind it.
@@ -61,6 +61,8 @@ if redis.call('HEXISTS', KEYS[4], 'events') == 0 then
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, taken - 1)
 end
 redis.call('HINCRBY', KEYS[4], 'deaths', 1)
+redis.call('EXPIRE', KEYS[8], ARGV[6])
+redis.call('EXPIRE', KEYS[10], ARGV[6])
 redis.call('ZADD', KEYS[9], now_ms() + ARGV[2] + ARGV[5], ARGV[3])
 -- The window's start moves in big steps, so that prompts keep their beginning.
 local stored, window = redis.call('LLEN', KEYS[7]), tonumber(ARGV[4])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.end_to_end.chat_process import ask
+from tests.listening import listening
 from tests.pictures import error_window
 
 SETTINGS = """
@@ -26,28 +23,6 @@ backend = "scripted"
 planner = ["far", "near"]
 vision = ["far", "ocr"]
 """
-
-
-@dataclass
-class Ear:
-    """A listening socket that counts who connects and answers nobody."""
-
-    port: int = 0
-    connections: int = 0
-
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[Ear]:
-    ear = Ear()
-
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ear.connections += 1
-        writer.close()
-
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    async with server:
-        ear.port = server.sockets[0].getsockname()[1]
-        yield ear
 
 
 async def test_a_local_only_turn_with_a_picture_opens_no_connection(tmp_path: Path) -> None:

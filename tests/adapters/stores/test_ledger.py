@@ -9,6 +9,7 @@ import pytest
 from adapters.stores.batching import Batcher
 from adapters.stores.connection import Redis
 from adapters.stores.errors import StaleLease, StoreUnavailable
+from adapters.stores.keys import Keys
 from adapters.stores.ledger import Acceptance, Claim, Ledger
 from tools.identity import ConversationKey
 
@@ -239,6 +240,25 @@ async def test_a_channels_pin_holds_in_its_threads_until_a_thread_has_its_own(
     expected = {"planner": "small", "vision": "eyes"}
     assert (await claimed(ledger)).pins == expected
     assert await ledger.pins(KEY) == expected
+
+
+async def test_pins_outlive_the_memory_of_the_conversation_in_use(
+    ledger: Ledger, batcher: Batcher, keys: Keys
+) -> None:
+    channel = ConversationKey(KEY.tenant, KEY.place, KEY.channel)
+    for key in (KEY, channel):
+        await ledger.pin(key, "private", "on")
+        await batcher.command("EXPIRE", keys.pins(key), 60)
+    await accept(ledger, "a")
+    claim = await claimed(ledger)
+    await ledger.ready(claim.lease, ending=b"e", parts=[], memory=[b"m"])
+
+    memory_s = await batcher.command("TTL", keys.memory(KEY))
+    for key in (KEY, channel):
+        assert await batcher.command("TTL", keys.pins(key)) > memory_s + 3600
+    await ledger.pin(KEY, "private", None)
+    await ledger.pin(KEY, "planner", "phi")
+    assert await batcher.command("TTL", keys.pins(KEY)) > memory_s
 
 
 async def test_nothing_late_brings_a_closed_turn_back_to_life(ledger: Ledger) -> None:

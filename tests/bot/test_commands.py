@@ -1,0 +1,75 @@
+"""Commands: pins that last, models that can't be pinned."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.models.scripted import Say, ScriptedBackend
+from adapters.models.scripted_replies import Fail
+from adapters.stores.batching import Batcher
+from adapters.stores.connection import connect, server_version
+from adapters.stores.keys import Keys
+from adapters.stores.ledger import Ledger
+from agents.errors import RouteRetired
+from agents.ports import ModelBackend, ModelRequest, PromptMessage
+from agents.routing import Router
+from bot.commands import Commands
+from bot.privacy import LocalOnly
+from bot.settings import ModelsSection
+from tests.agents.planning import KEY, route
+
+
+@pytest.fixture
+async def ledger(redis_url: str, prefix: str) -> AsyncIterator[Ledger]:
+    redis = connect(redis_url)
+    batcher = Batcher(redis, version=await server_version(redis))
+    yield Ledger(batcher, Keys(prefix))
+    await batcher.aclose()
+    await redis.aclose()
+
+
+def commands(ledger: Ledger, router: Router) -> Commands:
+    return Commands(router, ledger, LocalOnly(ModelsSection()))
+
+
+def answering(name: str) -> ScriptedBackend:
+    return ScriptedBackend(name, lambda request: Say(name))
+
+
+async def test_a_pin_lasts_beyond_a_restart_until_auto(ledger: Ledger) -> None:
+    router = Router({"planner": [route(answering("a")), route(answering("b"))]})
+    told = await commands(ledger, router).run(KEY, "model", "b")
+    after_restart = commands(ledger, router)
+
+    assert told == "This conversation now uses `b` as planner."
+    assert "a, **b** (pinned here)" in await after_restart.run(KEY, "model", "")
+    assert await ledger.pins(KEY) == {"planner": "b"}
+    await after_restart.run(KEY, "model", "auto")
+    assert await ledger.pins(KEY) == {}
+
+
+async def test_auto_ends_no_privacy(ledger: Ledger) -> None:
+    table = commands(ledger, Router({"planner": [route(answering("a"))]}))
+    await table.run(KEY, "private", "on")
+    await table.run(KEY, "model", "auto")
+
+    assert "stays on this machine" in await table.run(KEY, "private", "")
+
+
+async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger) -> None:
+    async def build(backend: ModelBackend) -> ModelRequest:
+        return ModelRequest((PromptMessage("user", "hi"),), 32)
+
+    gone = ScriptedBackend("old", [Fail(RouteRetired("old", "m", "n"))])
+    router = Router({"planner": [route(gone), route(answering("b"))]})
+    async for _ in router.stream("planner", build):
+        pass
+    table = commands(ledger, router)
+
+    unknown, retired = await table.run(KEY, "model", "x"), await table.run(KEY, "model", "old")
+    assert unknown.startswith("There is no such model here.\n- planner: **old** (retired), b")
+    assert "`old` can't be used: model 'm' is not served (any more); use 'n'" in retired
+    assert "- planner:" in retired
+    assert await ledger.pins(KEY) == {}
