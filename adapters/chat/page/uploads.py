@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.chat.files import read_capped
@@ -59,8 +60,9 @@ class Uploads:
 
     def _sweep(self, before: float) -> None:
         for path in self._directory.iterdir():
-            if _ID.fullmatch(path.name) and path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # dropped since it was listed
+                if _ID.fullmatch(path.name) and path.stat().st_mtime < before:
+                    path.unlink()
 
     def _path(self, file_id: str) -> Path | None:
         return self._directory / file_id if _ID.fullmatch(file_id) else None
