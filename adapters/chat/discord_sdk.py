@@ -61,7 +61,8 @@ class PromptRatelimit(Ratelimit):
     """
 
     async def __aexit__(self, *error: Any) -> None:
-        if self._pending_requests or self.remaining - self.outgoing >= 0:
+        unknown = self.expires is None  # the answer had no limits in it: nothing to wait for
+        if unknown or self._pending_requests or self.remaining - self.outgoing >= 0:
             await super().__aexit__(*error)
         else:
             self.outgoing -= 1

@@ -3,6 +3,7 @@
 AdapterError
 ├── AttachmentError       an attachment can't be had; the message is fit for the person
 └── DeliveryError         a reply could not be delivered; `retryable` says if it may be
+    └── MessageGone       the message to edit was deleted
 """
 
 from __future__ import annotations

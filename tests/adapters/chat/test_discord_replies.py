@@ -13,6 +13,7 @@ from adapters.chat.types import (
     Activity,
     Attachment,
     AttachmentError,
+    DeliveryError,
     Draft,
     Message,
 )
@@ -148,12 +149,31 @@ async def test_an_answer_whose_placeholder_was_deleted_is_posted_anew() -> None:
     inbox = RecordingInbox()
     async with DiscordTwin() as discord, connected(discord, inbox) as adapter:
         reply = adapter.reply(await asked(discord, inbox))
-        discord.delete(await reply.open(None))
+        placeholder = await reply.open(None)
+        discord.delete(placeholder)
         posted = await reply.deliver(0, "the answer", token="t0")
         await reply.aclose()
 
+        after = adapter.reply(inbox.messages[0])  # died before it wrote the new id down
+        await after.open(placeholder)
+        assert await after.deliver(0, "the answer", token="t0") == posted
+        await after.aclose()
+
         assert discord.message(posted).content == "the answer"
         assert len(discord.posted(discord.general)) == 1
+
+
+async def test_an_answer_whose_channel_was_deleted_is_given_up() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, connected(discord, inbox) as adapter:
+        reply = adapter.reply(await asked(discord, inbox))
+        await reply.open(None)
+        discord.refuse("PATCH", "/messages/", 404, body={"message": "gone", "code": 10003})
+        with pytest.raises(DeliveryError, match="code 10003") as refused:
+            await reply.deliver(0, "the answer", token="t0")
+        await reply.aclose()
+
+        assert not refused.value.retryable
 
 
 async def test_a_reply_in_a_thread_stays_in_the_thread() -> None:
