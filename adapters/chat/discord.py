@@ -6,21 +6,22 @@ import asyncio
 import random
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import structlog
 
 from adapters.chat.discord_chains import Chains, key_of
+from adapters.chat.discord_events import author_of, said_in
 from adapters.chat.discord_files import fetch
 from adapters.chat.discord_reply import DiscordReply, spot, spot_of
 from adapters.chat.discord_setup import diagnose, invite_url
-from adapters.chat.pacing import Pool
+from adapters.chat.discord_turns import Turns
+from adapters.chat.pacing import Pool, Urgency
 from adapters.chat.splitting import clip
 from adapters.chat.types import (
     AdapterError,
     Attachment,
-    Author,
     Command,
+    DeliveryError,
     Inbox,
     Limits,
     Message,
@@ -41,6 +42,7 @@ ACCEPT_WITHIN_S = 60.0
 HEALTHY_AFTER_S = 60.0
 MAX_BACKOFF_S = 60.0
 POOLS = 2_000
+MAX_WAITING = 2_000  # messages while the store is away; each waits ACCEPT_WITHIN_S at most
 LOST = "I could not store your question. Please ask again in a minute."
 DENIED = "I may not answer this person here."
 FAILED = "That did not work. Please try again in a minute."
@@ -57,13 +59,17 @@ class DiscordAdapter:
         name: str = "discord",
         gateway_url: str | None = None,
         first_backoff_s: float = 1.0,
+        accept_within_s: float = ACCEPT_WITHIN_S,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._token, self._api_url, self._gateway_url = token, api_url, gateway_url
         self._name, self._first_backoff_s = name, first_backoff_s
+        self._accept_within_s, self._max_waiting = accept_within_s, max_waiting
         self._client: Client | None = None
         self._wire: SdkWire | None = None
         self._pools: dict[int, Pool] = {}
-        self._turnstiles: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
+        self._lanes: set[asyncio.Task[None]] = set()
         self._chains = Chains(self._lookup)
         self._inbox: Inbox | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -128,30 +134,41 @@ class DiscordAdapter:
 
     def _said(self, message: discord.Message) -> None:
         person = not message.author.bot and message.webhook_id is None
-        if person and message.type.name in ("default", "reply"):
-            self._spawn(self._take(message), f"discord message {message.id}")
+        if not person or message.type.name not in ("default", "reply"):
+            return
+        if len(self._lanes) >= self._max_waiting:  # telling each of them would take minutes
+            log.error("discord.event_lost", event_id=str(message.id), reason="too many waiting")
+            return
+        self._spawn(self._take(message), f"discord message {message.id}")
 
     async def _take(self, message: discord.Message) -> None:
         """Place and pass on one message; those of one channel keep their order."""
-        lock = self._turnstiles.setdefault(message.channel.id, asyncio.Lock())
-        async with lock:
-            user = self._client.user if self._client else None
-            placed = await self._chains.place(message, user.id) if user else None
-            if placed is None or user is None:
-                return
-            conversation, addressing = placed
-            said = Message(
-                event_id=str(message.id),
-                adapter=self._name,
-                conversation=conversation,
-                author=Author(str(message.author.id), "member"),
-                text=_without_mention(message.content, user.id),
-                sent_at=message.created_at.timestamp(),
-                message_id=spot(message.channel.id, message.id),
-                addressing=addressing,
-                attachments=tuple(_attachment(file) for file in message.attachments),
-            )
-            await self._pass_on(said)
+        give_up_at = self._give_up_at()
+        said, excuse = None, None
+        try:
+            async with self._turns.turn(message.channel.id, until=give_up_at):
+                said = await self._placed(message)
+                excuse = None if said is None else await self._pass_on(said, give_up_at)
+        except asyncio.CancelledError:  # Discord never sends it again
+            log.error("discord.event_lost", event_id=str(message.id), reason="shutdown")
+            raise
+        if said is not None and excuse == LOST:
+            await self._reply_lost(said)
+
+    async def _placed(self, message: discord.Message) -> Message | None:
+        user = self._client.user if self._client else None
+        placed = await self._chains.place(message, user.id) if user else None
+        if placed is None or user is None:
+            return None
+        return said_in(message, *placed, adapter=self._name, bot_id=user.id)
+
+    async def _reply_lost(self, said: Message) -> None:
+        channel, reply_to = spot_of(said)
+        try:
+            await self._pool(channel).take(Urgency.FIRST)
+            await self._calls().post(channel, LOST, reply_to=reply_to, nonce=f"l{said.event_id}")
+        except DeliveryError as error:
+            log.warning("discord.loss_untold", event_id=said.event_id, error=str(error))
 
     async def _asked(self, interaction: discord.Interaction, question: str) -> None:
         """`/ask`: echo the question where all can see it, and go on as with a message."""
@@ -170,7 +187,7 @@ class DiscordAdapter:
             event_id=str(interaction.id),
             adapter=self._name,
             conversation=key,
-            author=_author(interaction),
+            author=author_of(interaction),
             text=question.strip(),
             sent_at=interaction.created_at.timestamp(),
             message_id=spot(channel.id, message_id),
@@ -181,7 +198,12 @@ class DiscordAdapter:
     async def _pass_on_asked(self, interaction: discord.Interaction, said: Message) -> None:
         from adapters.chat.discord_sdk import tell
 
-        if (excuse := await self._pass_on(said)) is not None:
+        try:
+            excuse = await self._pass_on(said, self._give_up_at())
+        except asyncio.CancelledError:
+            log.error("discord.event_lost", event_id=said.event_id, reason="shutdown")
+            raise
+        if excuse is not None:
             await tell(interaction, excuse)  # replaces the echo: it shows a stranger's words
 
     async def _commanded(self, interaction: discord.Interaction, name: str, argument: str) -> None:
@@ -192,7 +214,7 @@ class DiscordAdapter:
         if interaction.channel is None or self._inbox is None:
             return
         conversation = key_of(interaction.channel, interaction.guild, None)
-        command = Command(name, argument.strip(), self._name, conversation, _author(interaction))
+        command = Command(name, argument.strip(), self._name, conversation, author_of(interaction))
         try:
             async with asyncio.timeout(ACCEPT_WITHIN_S):
                 answer = await self._inbox.command(command)
@@ -200,7 +222,10 @@ class DiscordAdapter:
             answer = FAILED
         await tell(interaction, clip(answer, 2000))
 
-    async def _pass_on(self, said: Message) -> str | None:
+    def _give_up_at(self) -> float:
+        return asyncio.get_running_loop().time() + self._accept_within_s
+
+    async def _pass_on(self, said: Message, give_up_at: float) -> str | None:
         """Hand over; Discord never resends, so a store that is away is asked again.
 
         Returns what to tell the author when there will be no answer.
@@ -208,22 +233,24 @@ class DiscordAdapter:
         if self._inbox is None:
             return LOST
         wait_s, loop = 0.2, asyncio.get_running_loop()
-        give_up_at = loop.time() + ACCEPT_WITHIN_S
         while True:
             try:
                 return None if await self._inbox.accept(said) else DENIED
             except NotAccepted:
-                if loop.time() + wait_s > give_up_at:
-                    log.error("discord.event_lost", event_id=said.event_id)
+                left_s = give_up_at - loop.time()
+                if left_s <= 0:
+                    log.error("discord.event_lost", event_id=said.event_id, reason="store away")
                     return LOST
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(min(wait_s, left_s))
                 wait_s = min(wait_s * 2, 10.0)
 
     def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         if self._tasks is None:
             work.close()
             return
-        self._tasks.create_task(_alone(work, name), name=name)
+        lane = self._tasks.create_task(_alone(work, name), name=name)
+        self._lanes.add(lane)
+        lane.add_done_callback(self._lanes.discard)
 
     def _calls(self) -> SdkWire:
         from adapters.chat.discord_sdk import SdkWire
@@ -250,21 +277,6 @@ async def _alone(work: Coroutine[Any, Any, object], name: str) -> None:
         await work
     except Exception as error:  # noqa: BLE001 (the border of one lane)
         log.error("discord.event_broke", event=name, error=type(error).__name__)
-
-
-def _author(interaction: discord.Interaction) -> Author:
-    return Author(str(interaction.user.id), "bot" if interaction.user.bot else "member")
-
-
-def _without_mention(content: str, bot_id: int) -> str:
-    for form in (f"<@{bot_id}>", f"<@!{bot_id}>"):
-        content = content.replace(form, "")
-    return content.strip()
-
-
-def _attachment(file: discord.Attachment) -> Attachment:
-    media_type = file.content_type or "application/octet-stream"
-    return Attachment(str(file.id), file.filename, media_type, file.size, file.url)
 
 
 __all__ = ["PUBLIC_API", "DiscordAdapter", "diagnose", "invite_url"]
