@@ -6,11 +6,13 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.models.openai_wire import estimate_tokens
+from agents.budget import Budget, BudgetLimits
 from agents.planner import PlanLimits, Planner
 from agents.prompts.planner import prompt_head
 from agents.routing import Router
@@ -99,6 +101,12 @@ class Bot:
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
             local_only=self._local_only,
+            budget=Budget(
+                BudgetLimits(**settings.budget.model_dump()),
+                stores.tally,
+                now=lambda: datetime.now(UTC),
+                counted=self.metrics.budget_spent,
+            ),
             ended=ended,
         )
 
@@ -118,8 +126,7 @@ class Bot:
 
     def connected(self) -> frozenset[str]:
         """The adapters that have a session now."""
-        live = (name for name in self._listening if getattr(self.adapters[name], "connected", True))
-        return frozenset(live)
+        return frozenset(name for name in self._listening if self.adapters[name].connected)
 
     async def work(self, stop: asyncio.Event) -> None:
         """Answer what is in the ledger until `stop`, without listening for more."""

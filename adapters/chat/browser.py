@@ -89,6 +89,10 @@ class BrowserAdapter:
         return self._limits
 
     @property
+    def connected(self) -> bool:
+        return self._inbox is not None
+
+    @property
     def routes(self) -> list[Route]:
         return self._routes.all()
 

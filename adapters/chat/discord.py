@@ -83,6 +83,10 @@ class DiscordAdapter:
     def limits(self) -> Limits:
         return Limits(part_chars=2000, edits_per_window=CALLS, window_s=WINDOW_S)
 
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.in_session
+
     async def run(self, inbox: Inbox) -> None:
         self._inbox = inbox
         refused: AdapterError | None = None

@@ -90,7 +90,7 @@ class Client(discord.Client):
         )
         self._callbacks, self._sync, self._ask_gateway = callbacks, sync, ask_gateway
         self.logged_in = asyncio.Event()
-        self.commands_synced = False
+        self.commands_synced = self.in_session = False
         self._known_bucket = self.http.get_ratelimit
         self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
@@ -114,7 +114,14 @@ class Client(discord.Client):
                 log.warning("discord.commands_not_synced", error=type(error).__name__)
 
     async def on_ready(self) -> None:
+        self.in_session = True
         log.info("discord.ready", guilds=len(self.guilds))
+
+    async def on_resumed(self) -> None:
+        self.in_session = True
+
+    async def on_disconnect(self) -> None:
+        self.in_session = False
 
     async def on_message(self, message: discord.Message) -> None:
         self._callbacks.said(message)
@@ -137,6 +144,7 @@ class Client(discord.Client):
             raise
         finally:
             self.logged_in.clear()
+            self.in_session = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(10):
                     await self.close()

@@ -69,6 +69,7 @@ class SlackAdapter:
         self._pools = Pools(updates=updates_per_minute, window_s=60.0, edit_every_s=edit_every_s)
         self._limits = Limits(PART_CHARS, edits_per_window=updates_per_minute, window_s=60.0)
         self._late: set[asyncio.Task[None]] = set()
+        self._handler: AsyncSocketModeHandler | None = None
 
     @property
     def name(self) -> str:
@@ -78,11 +79,18 @@ class SlackAdapter:
     def limits(self) -> Limits:
         return self._limits
 
+    @property
+    def connected(self) -> bool:
+        if self._handler is None:
+            return False
+        session = self._handler.client.current_session
+        return session is not None and not session.closed
+
     async def run(self, inbox: Inbox) -> None:
         """Feed `inbox` until cancelled; raises `AdapterError` when a token is refused."""
         self._api.open()
         try:
-            who = await self._insist("auth.test", what="bot token")
+            who = await self._insist("auth.test", what="bot token", needs=("team_id", "user_id"))
             team_id, bot_user_id = str(who["team_id"]), str(who["user_id"])
             directory = Directory(self._api, team_id=team_id, bot_user_id=bot_user_id)
             reader = EventReader(
@@ -129,10 +137,11 @@ class SlackAdapter:
     @contextlib.asynccontextmanager
     async def _connected(self, app: AsyncApp) -> AsyncIterator[AsyncSocketModeHandler]:
         ticket = await self._insist(
-            "apps.connections.open", what="app token", token=self._app_token
+            "apps.connections.open", what="app token", needs=("url",), token=self._app_token
         )
         handler = AsyncSocketModeHandler(app, self._app_token, logger=self._api.logger)
         handler.client.wss_uri = str(ticket["url"])
+        self._handler = handler
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CONNECT_WITHIN_S):
@@ -140,13 +149,19 @@ class SlackAdapter:
                     log.info("slack.connected", adapter=self._name)
             yield handler
         finally:
+            self._handler = None
             await handler.close_async()  # type: ignore[no-untyped-call]
 
-    async def _insist(self, method: str, *, what: str, token: str = "") -> Mapping[str, Any]:
-        """Call until Slack answers; only a refused token ends it."""
+    async def _insist(
+        self, method: str, *, what: str, needs: tuple[str, ...], token: str = ""
+    ) -> Mapping[str, Any]:
+        """Call until Slack answers; a refused token, or an answer without `needs`, ends it."""
         for wait_s in _waits():
             try:
-                return await self._api.call(method, token=token)
+                answer = await self._api.call(method, token=token)
+                if missing := [name for name in needs if not answer.get(name)]:
+                    raise AdapterError(_not_slack(self._name, method, missing))
+                return answer
             except SlackCallError as error:
                 if error.error in TOKEN_ERRORS or error.error == "missing_scope":
                     raise AdapterError(_refusal(self._name, what, error.error)) from error
@@ -245,6 +260,13 @@ def _refusal(name: str, what: str, error: str) -> str:
         "app token": "create an App-Level Token (xapp-…) with connections:write",
     }[what]
     return f"{name}: the {what} was refused ({error}); {where} and set it again"
+
+
+def _not_slack(name: str, method: str, missing: list[str]) -> str:
+    return (
+        f"{name}: the answer to {method} has no {' and no '.join(missing)}; check that the API"
+        " address is Slack's and that the token belongs to one workspace"
+    )
 
 
 def _ephemeral(text: str) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class TerminalAdapter:
         self._screen: Screen = prompt or PlainScreen(output or Console())
         self._read: LineSource = input or (prompt.read_line if prompt else stdin_lines())
         self._files: list[Attachment] = []
+        self._reading = False
         self._ends: dict[str, asyncio.Future[str]] = {}
 
     @property
@@ -78,15 +79,26 @@ class TerminalAdapter:
     def limits(self) -> Limits:
         return self._limits
 
+    @property
+    def connected(self) -> bool:
+        return self._reading
+
     async def run(self, inbox: Inbox) -> None:
         self.show_banner()
-        async with self._screen:
-            while (line := await self._read()) is not None:
-                if line.strip() in ("/quit", "/exit"):
-                    return
-                message = await self._take(inbox, line)
-                if message is not None and not self._interactive:
-                    await self.finished(message)
+        self._reading = True
+        try:
+            async with self._screen:
+                await self._converse(inbox)
+        finally:
+            self._reading = False
+
+    async def _converse(self, inbox: Inbox) -> None:
+        while (line := await self._read()) is not None:
+            if line.strip() in ("/quit", "/exit"):
+                return
+            message = await self._take(inbox, line)
+            if message is not None and not self._interactive:
+                await self.finished(message)
 
     def show_banner(self) -> None:
         for line in self._banner:

@@ -137,6 +137,11 @@ class ChatAdapter(Protocol):
     @property
     def limits(self) -> Limits: ...
 
+    @property
+    def connected(self) -> bool:
+        """True while the platform's session lives; a cut socket makes it False."""
+        ...
+
     async def run(self, inbox: Inbox) -> None:
         """Connect and feed `inbox` until cancelled; reconnects by itself.
 

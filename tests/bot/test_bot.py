@@ -39,6 +39,7 @@ class Chat:
     crash: BaseException | None = None
     delivered: dict[str, list[str]] = field(default_factory=dict)
     runs: int = 0
+    connected: bool = True
     limits: Limits = Limits(part_chars=2000, edits_per_window=5, window_s=1)  # noqa: RUF009
 
     async def run(self, inbox: Inbox) -> None:
@@ -226,3 +227,16 @@ async def test_text_that_is_not_valid_unicode_is_stored_and_answered(tmp_path: P
         stop.set()
 
     assert "42" in chat.delivered["t1-1"][0]
+
+
+async def test_a_platform_whose_session_is_gone_does_not_count_as_connected(
+    tmp_path: Path,
+) -> None:
+    chat = Chat()
+    async with bot_with(chat, settings_in(tmp_path)) as (bot, stop), asyncio.TaskGroup() as group:
+        group.create_task(bot.run(stop))
+        await until(lambda: bot.connected() == {"browser"})
+        chat.connected = False
+
+        assert bot.connected() == frozenset()
+        stop.set()

@@ -204,6 +204,18 @@ async def test_op_7_makes_the_client_reconnect_and_resume() -> None:
         await discord.wait_for(lambda: inbox.messages)
 
 
+async def test_it_counts_as_connected_while_the_gateway_session_lives() -> None:
+    async with DiscordTwin() as discord:
+        async with connected(discord, RecordingInbox()) as adapter:
+            await discord.wait_for(lambda: adapter.connected)
+            discord.drop_connections()
+            async with asyncio.timeout(10):
+                while adapter.connected:  # noqa: ASYNC110 (it resumes within milliseconds)
+                    await asyncio.sleep(0)
+            await discord.wait_for(lambda: adapter.connected, 20)  # resumed
+        assert not adapter.connected
+
+
 async def test_a_forgotten_session_is_replaced_by_a_new_one() -> None:
     inbox = RecordingInbox()
     async with DiscordTwin() as discord, connected(discord, inbox):
