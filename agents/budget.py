@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,9 +50,16 @@ class BudgetLimits:
 class Budget:
     """Hands every turn its allowance."""
 
-    def __init__(self, limits: BudgetLimits, tally: Tally, now: Callable[[], datetime]) -> None:
-        """`now` is an aware UTC time."""
-        self._limits, self._tally, self._now = limits, tally, now
+    def __init__(
+        self,
+        limits: BudgetLimits,
+        tally: Tally,
+        *,
+        now: Callable[[], datetime],
+        counted: Callable[[int], None] = lambda tokens: None,
+    ) -> None:
+        """`now` is an aware UTC time; `counted` hears of all tokens that were counted."""
+        self._limits, self._tally, self._now, self._counted = limits, tally, now, counted
 
     def allowance(self, key: ConversationKey, principal: Principal) -> Allowance | None:
         """The turn's; None when nothing is limited here. A direct message has no channel."""
@@ -59,50 +67,60 @@ class Budget:
         if key.place != "dm":
             payers.append(Payer(key.tenant, "channel", key.channel))
         limited = tuple(payer for payer in payers if self._limits.of(payer.kind))
-        return Allowance(self._limits, self._tally, self._now, limited) if limited else None
+        return Allowance(self, limited) if limited else None
+
+    async def spent(self, payers: Sequence[Payer]) -> Sequence[int]:
+        return await self._tally.spent(payers, self._day())
+
+    async def add(self, payers: Sequence[Payer], tokens: int) -> None:
+        self._counted(tokens)
+        await self._tally.add(payers, self._day(), tokens)
+
+    def _day(self) -> str:
+        return f"{self._now():%Y-%m-%d}"
+
+    @property
+    def limits(self) -> BudgetLimits:
+        return self._limits
+
+    @property
+    def minutes_left(self) -> int:
+        """Until the day ends, rounded up."""
+        now = self._now()
+        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return math.ceil((midnight - now).total_seconds() / 60)
 
 
 class Allowance:
     """One turn's right to spend."""
 
-    def __init__(
-        self,
-        limits: BudgetLimits,
-        tally: Tally,
-        now: Callable[[], datetime],
-        payers: tuple[Payer, ...],
-    ) -> None:
-        self._limits, self._tally, self._now, self._payers = limits, tally, now, payers
+    def __init__(self, budget: Budget, payers: tuple[Payer, ...]) -> None:
+        self._budget, self._payers = budget, payers
 
     def counts(self, placement: Placement) -> bool:
-        return self._limits.count_local or placement != "local"
+        return self._budget.limits.count_local or placement != "local"
 
     async def used_up(self) -> Kind | None:
         """Whose budget is used up, if any is."""
-        spent = await self._tally.spent(self._payers, self._day())
+        spent = await self._budget.spent(self._payers)
         for payer, tokens in zip(self._payers, spent, strict=True):
-            if tokens >= self._limits.of(payer.kind):
+            if tokens >= self._budget.limits.of(payer.kind):
                 return payer.kind
         return None
 
     async def spend(self, usage: Usage) -> None:
         tokens = usage.prompt_tokens + usage.completion_tokens
         if tokens > 0:
-            await self._tally.add(self._payers, self._day(), tokens)
+            await self._budget.add(self._payers, tokens)
 
     def sentence(self, kind: Kind) -> str:
         """For the person, once nothing is left that could answer."""
-        now = self._now()
-        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        hours, minutes = divmod(-int((now - midnight).total_seconds() // 60), 60)
+        hours, minutes = divmod(self._budget.minutes_left, 60)
         whose = "Your" if kind == "user" else "This channel's"
         return (
             f"{whose} token budget for today is used up. It starts anew at midnight UTC, in "
             f"{hours} h {minutes:02} min; my operator can raise budget.tokens_per_{kind}_day."
         )
-
-    def _day(self) -> str:
-        return f"{self._now():%Y-%m-%d}"
 
 
 def estimated(request: ModelRequest, chars_said: int) -> Usage:

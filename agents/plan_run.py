@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from agents.budget import Allowance
 from agents.events import CallsReturned, PlanEnded, StepPlanned
 from agents.ports import Capabilities, PromptMessage, Usage
 from agents.prompts.planner import step_text
@@ -48,6 +49,7 @@ class PlanTask:
     context_for: Callable[[ToolCall], ToolContext]
     pin: str | None = None
     local_only: bool = False
+    allowance: Allowance | None = None
     summary: str = ""
     resume: tuple[StepPlanned | CallsReturned, ...] = ()
 
@@ -123,6 +125,7 @@ class PlanRun:
         self.usage = Usage(
             self.usage.prompt_tokens + usage.prompt_tokens,
             self.usage.completion_tokens + usage.completion_tokens,
+            self.usage.cached_tokens + usage.cached_tokens,
         )
 
     def fresh(self, calls: Iterable[ToolCall]) -> list[ToolCall]:

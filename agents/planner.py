@@ -9,6 +9,7 @@ from contextlib import aclosing
 import structlog
 
 from agents.answer_stream import AnswerReader
+from agents.budget import OVER_BUDGET
 from agents.errors import BackendError, NoRouteError, PromptTooLong
 from agents.events import (
     AnswerDelta,
@@ -24,6 +25,7 @@ from agents.ports import Delta, Finish, ModelBackend, ModelRequest, PromptMessag
 from agents.prompts.planner import prompt_head
 from agents.routing import LOCAL_ONLY, Router, Serving
 from agents.steps import Step, StepError, looks_like_a_call, parse_step, step_schema
+from agents.turns import EndState
 from agents.watch import Watch
 from agents.window import Packer
 from tools.contract import Tool, ToolCall
@@ -87,7 +89,9 @@ class Planner:
                 async for event in events:
                     yield event
         except NoRouteError as error:
-            yield run.ended("failed", _unserved(error), reason=str(error))
+            over = await _over_budget(error, task)
+            state: EndState = "refused" if over else "failed"
+            yield run.ended(state, over or _unserved(error), reason=str(error))
         except BackendError as error:
             log.warning("planner.broken_off", route=run.route, why=error.detail)
             text = run.shown + BROKEN_OFF if run.shown else NO_MODEL
@@ -213,6 +217,7 @@ class Planner:
             build,
             pin=run.route or run.task.pin,  # a turn stays where it was served
             local_only=run.task.local_only,
+            allowance=run.task.allowance,
             shown=lambda: bool(run.shown),
         )
         async with aclosing(stream) as items:
@@ -285,6 +290,14 @@ def _answered(run: PlanRun, step: Step | None) -> PlanEnded:
     if step is not None:
         return run.ended("failed", NOTHING_SAID, reason="empty answer")
     return run.ended("failed", NO_STEP, reason="no valid step after a retry")
+
+
+async def _over_budget(error: NoRouteError, task: PlanTask) -> str:
+    """The sentence for a person without a route that is left to pay for."""
+    if task.allowance is None or OVER_BUDGET not in dict(error.tried).values():
+        return ""
+    kind = await task.allowance.used_up()
+    return task.allowance.sentence(kind) if kind else ""
 
 
 def _unserved(error: NoRouteError) -> str:

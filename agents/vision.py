@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from agents.budget import Allowance
 from agents.ports import Delta, ImageData, ModelBackend, ModelRequest, PromptMessage
 from agents.routing import Router, Serving
 from tools.contract import Seen
@@ -31,6 +32,7 @@ class Eyes:
         question: str | None,
         pin: str | None = None,
         local_only: bool = False,
+        allowance: Allowance | None = None,
     ) -> Seen:
         """What the first vision route that can serve says, at most 4,000 characters.
 
@@ -46,7 +48,12 @@ class Eyes:
 
         route, text = "", list[str]()
         stream = self._router.stream(
-            "vision", build, pin=pin, local_only=local_only, shown=lambda: False
+            "vision",
+            build,
+            pin=pin,
+            local_only=local_only,
+            allowance=allowance,
+            shown=lambda: False,
         )
         async with aclosing(stream) as items:
             async for item in items:

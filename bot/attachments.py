@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
 from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
+from agents.budget import Allowance
 from agents.errors import AgentError
 from agents.ports import ImageData
 from agents.turns import Image
@@ -19,6 +21,15 @@ from tools.identity import ConversationKey
 from tools.labels import Integrity, Label
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a turn asks of the vision routes."""
+
+    pin: str | None = None
+    local_only: bool = False
+    allowance: Allowance | None = None
 
 
 class ReadAttachments(msgspec.Struct, frozen=True):
@@ -42,8 +53,7 @@ class AttachmentReader:
         attachments: Sequence[Attachment],
         *,
         label: Label,
-        pin: str | None,
-        local_only: bool,
+        terms: Terms,
         show: Callable[[Activity], None],
     ) -> ReadAttachments:
         """One after another: a local vision model reads one picture at a time anyway."""
@@ -52,9 +62,7 @@ class AttachmentReader:
         for attachment in attachments[: self._max_count]:
             show(Activity("reading the attachment", "running"))
             try:
-                images.append(
-                    await self._read_one(adapter, key, attachment, label, pin, local_only)
-                )
+                images.append(await self._read_one(adapter, key, attachment, label, terms))
             except (AttachmentError, ImageRefused) as error:
                 refusals.append(str(error))
                 show(Activity("reading the attachment", "failed"))
@@ -70,8 +78,7 @@ class AttachmentReader:
         key: ConversationKey,
         attachment: Attachment,
         label: Label,
-        pin: str | None,
-        local_only: bool,
+        terms: Terms,
     ) -> Image:
         limit = min(self._max_bytes, adapter.limits.max_attachment_bytes)
         if attachment.size_bytes > limit:
@@ -86,7 +93,7 @@ class AttachmentReader:
         picture = ImageData(prepared.data, prepared.media_type)
         image = Image(sha256, prepared.media_type, attachment.name[:200])
         try:
-            seen = await self._eyes.describe(picture, question=None, pin=pin, local_only=local_only)
+            seen = await self._describe(picture, None, terms)
         except AgentError as error:  # none can serve, or the one that did broke off
             log.warning("vision.failed", why=str(error))
             return image
@@ -99,8 +106,7 @@ class AttachmentReader:
         number: int,
         question: str,
         *,
-        pin: str | None,
-        local_only: bool,
+        terms: Terms,
     ) -> Seen:
         """Ask vision again about image `number` (1 is the first); raises `ToolError`."""
         if not 1 <= number <= len(images):
@@ -112,8 +118,15 @@ class AttachmentReader:
             blob.data, "image/png" if blob.media_type == "image/png" else "image/jpeg"
         )
         try:
-            return await self._eyes.describe(
-                picture, question=question, pin=pin, local_only=local_only
-            )
+            return await self._describe(picture, question, terms)
         except AgentError as error:
             raise ToolError("no vision model can look at it just now") from error
+
+    async def _describe(self, picture: ImageData, question: str | None, terms: Terms) -> Seen:
+        return await self._eyes.describe(
+            picture,
+            question=question,
+            pin=terms.pin,
+            local_only=terms.local_only,
+            allowance=terms.allowance,
+        )

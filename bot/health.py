@@ -41,6 +41,11 @@ class Metrics:
             "first_sign_seconds", "From acceptance to the first visible sign.", _SIGN_BUCKETS
         )
         self._tokens = self._counter("model_tokens", "Tokens by route and kind.", "route", "kind")
+        self._prompt = self._counter("prompt_tokens", "Tokens of prompts.", "route")
+        self._cached = self._counter(
+            "cached_prompt_tokens", "Tokens of prompts that were not read again.", "route"
+        )
+        self._spent = self._counter("budget_tokens", "Tokens counted against budgets.")
         self._calls = self._counter("tool_calls", "Tool calls by tool and end.", "tool", "end")
         self._denied = self._counter("events_denied", "Events admission refused.", "adapter")
         self._routes = Gauge(
@@ -62,6 +67,11 @@ class Metrics:
     def tokens(self, route: str, usage: Usage) -> None:
         self._tokens.labels(route, "prompt").inc(usage.prompt_tokens)
         self._tokens.labels(route, "completion").inc(usage.completion_tokens)
+        self._prompt.labels(route).inc(usage.prompt_tokens)
+        self._cached.labels(route).inc(usage.cached_tokens)
+
+    def budget_spent(self, tokens: int) -> None:
+        self._spent.inc(tokens)
 
     def tools_called(self, results: Iterable[ToolResult]) -> None:
         for result in results:

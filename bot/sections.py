@@ -211,6 +211,14 @@ class LimitsSection(Section):
     max_parts: int = Field(default=10, ge=1, le=100)
 
 
+class BudgetSection(Section):
+    """Tokens in a day of UTC; 0 is no limit. Local routes are free unless `count_local`."""
+
+    tokens_per_user_day: int = Field(default=0, ge=0, le=10**12)
+    tokens_per_channel_day: int = Field(default=0, ge=0, le=10**12)
+    count_local: bool = False
+
+
 class TurnsSection(Section):
     lease_s: float = Field(default=30, ge=1, le=600, allow_inf_nan=False)
     renew_s: float = Field(default=10, ge=0.1, le=300, allow_inf_nan=False)

@@ -21,6 +21,7 @@ from agents.ports import Role
 from bot.model_sections import ModelsSection, RolesSection, RouteSection
 from bot.sections import (
     EVERYONE,
+    BudgetSection,
     DiscordAllow,
     DiscordSection,
     LimitsSection,
@@ -44,6 +45,7 @@ from bot.settings_errors import SettingsError, problems_of, shown_name
 __all__ = [
     "BUILT_IN_ROUTES",
     "EVERYONE",
+    "BudgetSection",
     "DiscordAllow",
     "DiscordSection",
     "LimitsSection",
@@ -96,6 +98,7 @@ class Settings(Section):
     planner: PlannerSection = PlannerSection()
     tools: ToolsSection = ToolsSection()
     limits: LimitsSection = LimitsSection()
+    budget: BudgetSection = BudgetSection()
     turns: TurnsSection = TurnsSection()
     web: WebSection = WebSection()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from adapters.stores.batching import Batcher
 from adapters.stores.blobs import RedisBlobs
+from adapters.stores.budget import SPEND, RedisTally
 from adapters.stores.connection import Redis, check_server, connect
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
@@ -28,6 +29,7 @@ class Stores:
     memory: RedisMemory
     blobs: RedisBlobs
     threads: RedisThreads
+    tally: RedisTally
 
     def bell(self, adapter: str, *, consumer: str) -> Doorbell:
         return Doorbell(self.redis, self.batcher, self.keys, adapter=adapter, consumer=consumer)
@@ -49,7 +51,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
         batcher, keys = Batcher(redis, version=version), Keys(settings.redis.prefix)
         stack.push_async_callback(batcher.aclose)
-        await batcher.load(ALL)
+        await batcher.load((*ALL, SPEND))
         yield Stores(
             redis,
             batcher,
@@ -58,4 +60,5 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisMemory(batcher, keys),
             RedisBlobs(batcher, keys),
             RedisThreads(batcher, keys),
+            RedisTally(batcher, keys),
         )

@@ -15,10 +15,12 @@ from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Messag
 from adapters.stores.errors import StoreError
 from adapters.stores.ledger import Claim, Ledger
 from adapters.stores.memory import RedisMemory, decode_turns, encode_turn
+from agents.budget import Budget
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
 from agents.planner import Planner, PlanTask
+from agents.ports import Usage
 from agents.turns import Part, Text, Turn
-from bot.attachments import AttachmentReader, ReadAttachments
+from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
 from bot.health import Metrics
 from bot.privacy import PRIVATE_BY, LocalOnly
@@ -68,10 +70,11 @@ class TurnRunner:
         max_deaths: int,
         max_parts: int,
         local_only: LocalOnly,
+        budget: Budget,
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ended, self._local_only = ended, local_only
+        self._ended, self._local_only, self._budget = ended, local_only, budget
         self._adapters, self._ledger, self._memory = adapters, ledger, memory
         self._planner, self._attachments, self._commands = planner, attachments, commands
         self._metrics, self._clock = metrics, clock
@@ -112,6 +115,9 @@ class TurnRunner:
             state=ending.state,
             reason=ending.reason,
             seconds=round(seconds, 3),
+            prompt_tokens=turn.usage.prompt_tokens,
+            cached_tokens=turn.usage.cached_tokens,
+            completion_tokens=turn.usage.completion_tokens,
         )
         return more
 
@@ -210,14 +216,17 @@ class TurnRunner:
     async def _plan(
         self, turn: _RunningTurn, adapter: ChatAdapter, growing: GrowingReply
     ) -> Outcome:
-        turn.local_only = await self._is_local_only(turn)
+        turn.terms = Terms(
+            turn.claim.pins.get("vision"),
+            await self._is_local_only(turn),
+            self._budget.allowance(turn.claim.lease.key, turn.last.principal),
+        )
         read = await self._attachments.read(
             adapter,
             turn.claim.lease.key,
             [each for event in turn.events for each in event.message.attachments],
             label=turn.label,
-            pin=turn.claim.pins.get("vision"),
-            local_only=turn.local_only,
+            terms=turn.terms,
             show=growing.activity,
         )
         question = turn.question(read)
@@ -272,6 +281,7 @@ class TurnRunner:
                         )
                     case PlanEnded():
                         self._metrics.tokens(event.route, event.usage)
+                        turn.usage = event.usage
                         return event
         raise RuntimeError("the plan ended without its last event")
 
@@ -284,10 +294,7 @@ class TurnRunner:
             return list(await self._memory.search(key, query, limit))
 
         async def look(image: int, question: str) -> Seen:
-            pin, near = turn.claim.pins.get("vision"), turn.local_only
-            return await self._attachments.look(
-                key, images, image, question, pin=pin, local_only=near
-            )
+            return await self._attachments.look(key, images, image, question, terms=turn.terms)
 
         def context_for(call: ToolCall) -> ToolContext:
             return ToolContext(
@@ -307,7 +314,8 @@ class TurnRunner:
             history=history,
             question=question,
             pin=turn.claim.pins.get("planner"),
-            local_only=turn.local_only,
+            local_only=turn.terms.local_only,
+            allowance=turn.terms.allowance,
             turn_id=turn.turn_id,
             now=datetime.fromtimestamp(self._clock(), UTC),
             context_for=context_for,
@@ -324,7 +332,8 @@ class _RunningTurn:
         self.turn_id = turn_id_of(claim.lease.key.tenant, events[0].message.event_id)
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
         self.label = join_labels(event.label for event in events)
-        self.local_only = False
+        self.terms = Terms()
+        self.usage = Usage()
 
     def question(self, read: ReadAttachments) -> Turn:
         parts: list[Part] = [Text(self.text)] if self.text else []

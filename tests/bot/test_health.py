@@ -86,9 +86,10 @@ async def test_figures_are_shown_for_prometheus() -> None:
     metrics = Metrics()
     metrics.turn_ended("answered", 1.5)
     metrics.first_sign(0.1)
-    metrics.tokens("phi", Usage(10, 5))
+    metrics.tokens("phi", Usage(10, 5, 4))
     metrics.tools_called([ToolResult("c", "clock", "noon"), ToolResult("d", "no such\n", "")])
     metrics.denied("slack")
+    metrics.budget_spent(15)
     metrics.redis_round_trips(3)
     async with client(State(answers, (), frozenset, Routes("phi"), metrics)) as http:
         text = await (await http.get("/metrics")).text()
@@ -96,5 +97,8 @@ async def test_figures_are_shown_for_prometheus() -> None:
     assert 'firstline_turns_total{state="answered"} 1.0' in text
     assert 'firstline_model_tokens_total{kind="prompt",route="phi"} 10.0' in text
     assert 'firstline_tool_calls_total{end="ok",tool="clock"} 1.0' in text
+    assert 'firstline_prompt_tokens_total{route="phi"} 10.0' in text
+    assert 'firstline_cached_prompt_tokens_total{route="phi"} 4.0' in text
+    assert "firstline_budget_tokens_total 15.0" in text
     assert 'tool="unknown"' in text
     assert "firstline_redis_round_trips_total 3.0" in text
