@@ -1,4 +1,4 @@
-"""A causal model on torch: one key-value cache for each conversation, fed token by token.
+"""A causal model on torch: a key-value cache for each conversation, one pass for all of them.
 
 Nothing of a model's folder is run: remote code breaks under transformers 5 (facts: phi.md 1.3)
 and would be a stranger's program in the bot.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,10 @@ from adapters.models.engine import (
 from adapters.models.hf_tokens import TextStream, TokenizerFile
 from adapters.models.prefixes import KeptPrefixes
 from adapters.models.token_loop import TokenGeneration
+from adapters.models.transformers_rope import LongRope
+from adapters.models.transformers_rows import ATTENTION, MODEL_TYPES, Pass, RowState, register
 
-_SLOTS = 4
+_SLOTS = 8
 _CONTEXTS_KEPT = 4
 _VISION = "phi3_v"
 _NOT_HERE = {
@@ -37,10 +40,15 @@ _NOT_HERE = {
 
 
 class TorchState:
-    """One conversation's keys and values."""
+    """One conversation's keys and values, in the library's own cache: for any architecture."""
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, *, long: bool = False) -> None:
         self.cache: Any = cache
+        self.long = long
+
+    @property
+    def length(self) -> int:
+        return int(self.cache.get_seq_length())
 
     def truncate(self, length: int) -> None:
         for layer in self.cache.layers:  # its `crop` changed its meaning from 4 to 5
@@ -51,14 +59,20 @@ class TorchState:
         for number, layer in enumerate(self.cache.layers):
             keys, values = layer.keys[..., :length, :], layer.values[..., :length, :]
             fresh.update(keys.clone(), values.clone(), number)
-        return type(self)(fresh)
+        return type(self)(fresh, long=self.long)
 
     def close(self) -> None:
         self.cache = None
 
 
-class _Generation(TokenGeneration[TorchState]):
+class _Generation(TokenGeneration[Any]):
+    engine: TransformersEngine
     pictures: Any = None  # what the negative ids of its prompt stand for
+
+    def close(self, *, failed: bool = False) -> None:
+        super().close(failed=failed)
+        self.pictures = None
+        self.engine.make_room(self.state.long)
 
 
 class TransformersEngine:
@@ -73,19 +87,34 @@ class TransformersEngine:
         config = _config_of(path)
         self.takes_images = config.get("model_type") == _VISION
         self._tokens = TokenizerFile(path, stops=stops)
-        self._device = options.device or ("cuda" if self._torch.cuda.is_available() else "cpu")
+        self._device = options.device or self._best_device()
         self._eyes: Any = None
+        self._together = config.get("model_type") in MODEL_TYPES
+        if self._together:
+            register()
         try:
             self._model = self._load(path, config)
-        except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+            self._vocabulary = int(config["vocab_size"])
+        except EngineUnavailable:
+            raise
+        except Exception as error:  # damaged weights raise bare Exception
             raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
-        self._vocabulary = int(config["vocab_size"])
+        self._window: int | None = getattr(self._model.config, "sliding_window", None)
+        self._rope = LongRope(self._torch, self._model, config)
         self._grammar: Any = None
         self._random = numpy.random.default_rng(options.seed)
         self.slots = options.slots or _SLOTS
         kept = options.kept_tokens
         kept = _CONTEXTS_KEPT * context_tokens if kept is None else kept
-        self._kept: KeptPrefixes[TorchState] = KeptPrefixes(max_tokens=kept)
+        self._max_kept = kept
+        self._kept: dict[bool, KeptPrefixes[Any]] = {
+            long: KeptPrefixes(max_tokens=kept) for long in (False, True)
+        }
+
+    def _best_device(self) -> str:
+        if self._torch.cuda.is_available():
+            return "cuda"
+        return "mps" if self._torch.backends.mps.is_available() else "cpu"
 
     def _load(self, path: Path, config: dict[str, Any]) -> Any:
         if self.takes_images:
@@ -93,9 +122,17 @@ class TransformersEngine:
 
             model, self._eyes = load_vision(path, config, device=self._device)
             return model
-        model = self._library.AutoModelForCausalLM.from_pretrained(
-            path, dtype=self._dtype(config), local_files_only=True, trust_remote_code=False
+        attention = {"attn_implementation": ATTENTION} if self._together else {}
+        model, found = self._library.AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=self._dtype(config),
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **attention,
         )
+        if missing := sorted(found["missing_keys"]):  # the library would make them up
+            raise EngineUnavailable(f"can't load {path.name!r}: it has no weights {missing[0]!r}")
         return model.eval().to(self._device)
 
     def _dtype(self, config: dict[str, Any]) -> Any:
@@ -113,19 +150,30 @@ class TransformersEngine:
             if pictures is not None
             else self._tokens.encode(job.prompt)
         )
+        long = self._rope.needed(len(prompt) + job.max_tokens)
         generation = _Generation(
             job,
             emit,
             prompt=prompt,
             text=TextStream(self._tokens),
             stop_ids=self._tokens.stop_ids,
-            kept=self._kept,
-            new_state=lambda: TorchState(self._library.DynamicCache()),
+            kept=self._kept[long],
+            new_state=lambda: self._new_state(long),
             constraint=self._constraint(job),
             random=self._random,
         )
-        generation.pictures = pictures
+        generation.engine, generation.pictures = self, pictures
         return generation
+
+    def _new_state(self, long: bool) -> Any:
+        if self._together:
+            return RowState(long=long)
+        return TorchState(self._library.DynamicCache(), long=long)
+
+    def make_room(self, long: bool) -> None:
+        """Free what is kept of the other kind until both are within the limit."""
+        while sum(each.tokens for each in self._kept.values()) > self._max_kept:
+            self._kept[not long].drop_oldest()
 
     def _constraint(self, job: Job) -> Constraint | None:
         if job.schema is None:
@@ -135,27 +183,65 @@ class TransformersEngine:
         return Constraint(self._grammar, job.schema)
 
     def advance(self, running: Sequence[_Generation]) -> list[bool]:
+        ended: dict[int, bool] = {}
         with self._torch.inference_mode():
-            return [each.take(self._read(each)) for each in running]
+            for batch in self._batches(running):
+                self._rope.long = batch[0].state.long
+                rows = self._read(batch)
+                for each, row in zip(batch, rows, strict=True):
+                    ended[id(each)] = each.take(row)
+        return [ended[id(each)] for each in running]
 
-    def _read(self, generation: _Generation) -> Logits:
-        ids = generation.pending()
-        known = [max(one, 0) for one in ids]
-        tokens = self._torch.tensor([known], device=self._device)
-        given: dict[str, Any] = {"input_ids": tokens}
-        if any(one < 0 for one in ids):
-            embedded = self._model.get_input_embeddings()(tokens)
-            given = {"inputs_embeds": generation.pictures.put_into(embedded, ids)}
+    def _batches(self, running: Sequence[_Generation]) -> list[list[_Generation]]:
+        """What one pass can read: conversations with the same factors."""
+        if not self._together:
+            return [[each] for each in running]
+        kinds = ([each for each in running if each.state.long is long] for long in (False, True))
+        return [kind for kind in kinds if kind]
+
+    def _read(self, batch: Sequence[_Generation]) -> list[Logits | None]:
+        """The logits after each one's pending tokens, where they are wanted."""
+        torch, states = self._torch, [each.state for each in batch]
+        pieces = [each.pending() for each in batch]
+        positions = [
+            place
+            for state, ids in zip(states, pieces, strict=True)
+            for place in range(state.length, state.length + len(ids))
+        ]
+        sizes = list(zip(states, map(len, pieces), strict=True))
+        cache = Pass(torch, sizes, self._window) if self._together else states[0].cache
+        ends = [end - 1 for end in itertools.accumulate(map(len, pieces))]
         out = self._model(
-            **given, past_key_values=generation.state.cache, use_cache=True, logits_to_keep=1
+            inputs_embeds=self._embedded(batch, pieces),
+            position_ids=torch.tensor([positions], device=self._device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(ends, device=self._device),
         )
-        logits: Logits = out.logits[0, -1].float().cpu().numpy()
-        return logits
+        if self._together:
+            for state, count in sizes:
+                state.length += count
+        rows = out.logits[0].float().cpu().numpy()
+        return [row if each.wants_logits else None for each, row in zip(batch, rows, strict=True)]
+
+    def _embedded(self, batch: Sequence[_Generation], pieces: Sequence[list[int]]) -> Any:
+        known = [max(one, 0) for ids in pieces for one in ids]
+        tokens = self._torch.tensor([known], device=self._device)
+        embedded = self._model.get_input_embeddings()(tokens)
+        start = 0
+        for each, ids in zip(batch, pieces, strict=True):
+            if each.pictures is not None:
+                each.pictures.put_into(embedded[:, start : start + len(ids)], ids)
+                if each.wants_logits:  # the prompt ends here
+                    each.pictures = None
+            start += len(ids)
+        return embedded
 
     def close(self) -> None:
         """Give the model's memory back."""
-        self._kept.close()
-        del self._model, self._eyes
+        for kept in self._kept.values():
+            kept.close()
+        del self._model, self._eyes, self._rope
         gc.collect()
         if self._device == "cuda":
             self._torch.cuda.empty_cache()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.models.openvino import crops_of
+from adapters.models.transformers_rows import ATTENTION
 from agents.ports import ImageData
 from agents.prompts.image_cost import image_tokens, size_of
 
@@ -39,10 +40,15 @@ def load_vision(path: Path, config: dict[str, Any], *, device: str) -> tuple[Any
     text = {key: value for key, value in config.items() if key not in _NOT_TEXT}
     dtype = next(iter(weights.values())).dtype
     dtype = torch.float32 if device == "cpu" and dtype == torch.float16 else dtype
-    model = library.Phi3ForCausalLM(library.Phi3Config(**text))
-    model.load_state_dict(weights, strict=True)
-    eyes = Eyes(seen, crops=crops_of(path), device=device, dtype=dtype)
-    return model.eval().to(device=device, dtype=dtype), eyes
+    settings = library.Phi3Config(**text, attn_implementation=ATTENTION)
+    with torch.device("meta"):  # no memory but that of the weights
+        model = library.Phi3ForCausalLM(settings)
+    model.load_state_dict(weights, strict=True, assign=True)
+    rotary = type(model.model.rotary_emb)(settings)
+    del model.model.rotary_emb
+    model.eval().to(device=device, dtype=dtype)
+    model.model.rotary_emb = rotary.to(device)  # half precision would blur the positions
+    return model, Eyes(seen, crops=crops_of(path), device=device, dtype=dtype)
 
 
 _NOT_TEXT = ("architectures", "auto_map", "embd_layer", "img_processor", "model_type")
