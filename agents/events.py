@@ -54,7 +54,8 @@ class PlanEnded(msgspec.Struct, frozen=True, tag="ended"):
     """Always the last event.
 
     `text` is the whole answer, or for other end states the one honest sentence. `turns` are
-    the assistant and tool turns to keep in memory. `notes` go into the reply's footer.
+    the assistant and tool turns to keep in memory. `notes` go into the reply's footer, and so
+    does `instead_of` where it is news.
     """
 
     state: EndState
@@ -65,6 +66,7 @@ class PlanEnded(msgspec.Struct, frozen=True, tag="ended"):
     cut: bool = False
     usage: Usage = Usage()
     route: str = ""
+    instead_of: tuple[tuple[str, str], ...] = ()  # routes that could not serve, and why
 
 
 PlanEvent = StepPlanned | CallsReturned | RouteSwitched | Waiting | AnswerDelta | PlanEnded

@@ -83,7 +83,7 @@ class PlanRun:
     windows: dict[str, Window] = field(default_factory=dict)  # by backend
     usage: Usage = field(default_factory=Usage)
     route: str = ""
-    given_up: set[str] = field(default_factory=set)  # routes that could not serve
+    given_up: dict[str, str] = field(default_factory=dict)  # routes that could not serve, and why
     capabilities: Capabilities | None = None
     must_finish: bool = False
     raw: str = ""
@@ -116,10 +116,8 @@ class PlanRun:
         return self.shown
 
     def gave_up(self, route: str, reason: str) -> None:
-        """Told once for each route, however many steps try it."""
-        if route not in self.given_up:
-            self.given_up.add(route)
-            self.note(f"`{route}` could not serve: {reason}")
+        """Kept once for each route, however many steps try it."""
+        self.given_up.setdefault(route, reason)
 
     def spent(self, usage: Usage) -> None:
         self.usage = Usage(
@@ -188,12 +186,11 @@ class PlanRun:
             cut=cut,
             usage=self.usage,
             route=self.route,
+            instead_of=tuple(self.given_up.items()),
         )
 
     def _footer(self) -> tuple[str, ...]:
         notes = [*self.notes]
-        if self.given_up and self.route:
-            notes.append(f"answered by `{self.route}`")
         if self.is_demonstration:
             notes.append("from the demonstration model")
         return tuple(notes)

@@ -112,19 +112,19 @@ class Router:
         """
         tried: list[tuple[str, str]] = []
         last_error: BackendError | None = None
-        given_up: tuple[str, str] | None = None  # to be told once another route goes on
+        given_up: list[tuple[str, str]] = []  # to be told once another route goes on
         for route in sorted(self.routes(role), key=lambda route: route.name != pin):
             if (local_only or self._local_only) and route.placement != "local":
                 tried.append((route.name, LOCAL_ONLY))
-                given_up = tried[-1] if route.name == pin else given_up
+                given_up.append(tried[-1])
                 continue
             if allowance and allowance.counts(route.placement) and await allowance.used_up():
                 tried.append((route.name, OVER_BUDGET))
-                given_up = tried[-1]
+                given_up.append(tried[-1])
                 continue
-            if given_up is not None:
-                yield RouteSwitched(role, given_up[0], route.name, given_up[1])
-            given_up = None
+            for name, why in given_up:
+                yield RouteSwitched(role, name, route.name, why)
+            given_up.clear()
             begun = False
             try:
                 async with aclosing(self._attempt(route, build, allowance)) as items:
@@ -136,7 +136,8 @@ class Router:
                 if visible or not error.retryable:
                     raise
                 tried.append((route.name, error.detail))
-                given_up, last_error = tried[-1], error
+                given_up.append(tried[-1])
+                last_error = error
             else:
                 return
         raise NoRouteError(role, tuple(tried)) from last_error

@@ -22,6 +22,7 @@ from agents.ports import Usage
 from agents.turns import Part, Text, Turn
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
+from bot.footer import TOLD, switch_note
 from bot.health import Metrics
 from bot.privacy import PRIVATE_BY, LocalOnly
 from bot.records import (
@@ -235,13 +236,17 @@ class TurnRunner:
             return Outcome(Ending("refused", "nothing to answer"), said)
         task = self._task(turn, question)
         ended = await self._follow(turn, task, growing)
+        told = turn.claim.pins.get(TOLD, "")
+        switch, now_told = switch_note(ended, told)
+        if now_told != told:
+            await self._ledger.pin(turn.claim.lease.key, TOLD, now_told or None)
         text = ended.text
         if ended.state != "answered":
             text = f"{text} (turn {turn.turn_id}){_seen(read)}"
         return Outcome(
             Ending(ended.state, ended.reason),
             text,
-            (*read.refusals, *ended.notes),
+            (*read.refusals, *ended.notes, *filter(None, (switch,))),
             (question, *ended.turns),
         )
 
@@ -276,7 +281,7 @@ class TurnRunner:
                     case Waiting():
                         growing.waiting(event.position)
                     case RouteSwitched():
-                        log.warning(
+                        log.info(
                             "route.switched", role=event.role, to=event.to_route, why=event.reason
                         )
                     case PlanEnded():

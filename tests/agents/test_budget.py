@@ -71,7 +71,7 @@ async def test_a_cloud_routes_tokens_count_and_over_the_budget_a_local_one_answe
     assert (first.text, second.text) == ("far", "near")
     assert spent == first.usage.prompt_tokens + first.usage.completion_tokens > 10
     assert bank.total == spent, "a local route costs nothing"
-    assert any("token budget is used up" in note for note in second.notes)
+    assert second.instead_of == (("cloud", "the day's token budget is used up"),)
 
 
 async def test_without_a_route_that_is_free_the_person_is_told_when_it_starts_anew() -> None:

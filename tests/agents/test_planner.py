@@ -8,7 +8,7 @@ from itertools import count, pairwise
 from adapters.models.scripted import DEFAULT_CAPABILITIES, ScriptedBackend
 from adapters.models.scripted_replies import Fail, FailMidStream, Garble, Say, Step
 from agents.errors import BackendError
-from agents.events import CallsReturned, RouteSwitched, StepPlanned
+from agents.events import CallsReturned, PlanEnded, RouteSwitched, StepPlanned
 from agents.planner import BROKEN_OFF, CUT_OFF, NO_MODEL, NO_STEP, TOO_LONG, PlanLimits, Planner
 from agents.ports import Capabilities, ModelRequest
 from agents.routing import Router
@@ -129,7 +129,8 @@ async def test_a_switch_before_anything_was_shown_is_told_once_over_all_steps() 
 
     assert sum(isinstance(event, RouteSwitched) for event in events) == 1
     end = events[-1]
-    assert end.notes == ("`a` could not serve: down", "answered by `b`")  # type: ignore[union-attr]
+    assert isinstance(end, PlanEnded)
+    assert (end.instead_of, end.route) == ((("a", "down"),), "b")
     assert len(first.requests) == 1
 
 
