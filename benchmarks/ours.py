@@ -36,6 +36,7 @@ class Chat:
     """Records when a reply first showed and what it ended in."""
 
     name: str = "browser"
+    connected: bool = True
     limits: Limits = Limits(part_chars=4000, edits_per_window=5, window_s=1)  # noqa: RUF009
     began: dict[str, float] = field(default_factory=dict)
     first_sign_ms: list[float] = field(default_factory=list)

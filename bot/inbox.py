@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from adapters.chat.types import Command, Message, NotAccepted
+from adapters.chat.types import Command, Message, NotAccepted, Receipt
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
@@ -26,6 +26,11 @@ BUSY = "I am still busy with your earlier messages here; please send this one ag
 _BUSY_AGAIN_S = 60.0
 _BUSY_KEPT = 10_000
 CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
+_RECEIPTS = {
+    Acceptance.ACCEPTED: Receipt.ACCEPTED,
+    Acceptance.KNOWN: Receipt.DUPLICATE,
+    Acceptance.FULL: Receipt.FULL,
+}
 STORE_DOWN = "My memory is not reachable just now; please try again in a minute."
 
 
@@ -57,12 +62,12 @@ class BotInbox:
         """Take nothing more: the platform delivers it to the next process."""
         self._closed = True
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         """P1, before the platform gets its ack; see the protocol for the contract."""
         verdict = self._gate.admit(message.conversation, message.author)
         if isinstance(verdict, Denied):
             self._denied(message.adapter, verdict)
-            return False
+            return Receipt.DENIED
         if self._closed:
             raise NotAccepted("this process is stopping")
         message = self._tidied(message)
@@ -79,8 +84,9 @@ class BotInbox:
             raise NotAccepted(str(error)) from error
         if accepted is Acceptance.FULL:
             log.warning("inbox.line_full", adapter=message.adapter)
-            self._say_busy(message)
-        return accepted is Acceptance.ACCEPTED
+            if message.addressing != "command":  # its adapter answers it at once
+                self._say_busy(message)
+        return _RECEIPTS[accepted]
 
     async def command(self, command: Command) -> str:
         verdict = self._gate.admit(command.conversation, command.author)

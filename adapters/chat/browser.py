@@ -28,6 +28,7 @@ from adapters.chat.types import (
     Limits,
     Message,
     NotAccepted,
+    Receipt,
 )
 from tools.identity import ConversationKey, tenant_of
 
@@ -141,19 +142,19 @@ class BrowserAdapter:
 
     async def say(
         self, thread_id: str, event_id: str, text: str, files: tuple[Attachment, ...]
-    ) -> bool:
-        """Give a message to the bot; False if it was refused or is known already."""
+    ) -> Receipt:
+        """Give a message to the bot, and show it if it was accepted."""
         thread = self.thread(thread_id)
         await thread.load()
         key, now = thread.conversation, self.now()
         message = Message(
             f"{thread_id}:{event_id}", self._name, key, OPERATOR, text, now, event_id, "dm", files
         )
-        if not await self._running().accept(message):
-            return False
-        thread.said(message)
-        await self._note_thread(thread_id, text or f"Image: {files[0].name}")
-        return True
+        receipt = await self._running().accept(message)
+        if receipt is Receipt.ACCEPTED:
+            thread.said(message)
+            await self._note_thread(thread_id, text or f"Image: {files[0].name}")
+        return receipt
 
     async def command(self, thread_id: str, name: str, argument: str) -> None:
         """Run a command; its sentence becomes a notice in the thread."""

@@ -26,6 +26,7 @@ from adapters.chat.types import (
     Limits,
     Message,
     NotAccepted,
+    Receipt,
     ReplyStream,
 )
 
@@ -45,6 +46,8 @@ POOLS = 2_000
 MAX_WAITING = 2_000  # messages while the store is away; each waits ACCEPT_WITHIN_S at most
 LOST = "I could not store your question. Please ask again in a minute."
 DENIED = "I may not answer this person here."
+FULL = "Too many questions wait here already. Please ask this one again later."
+EXCUSES = {Receipt.DENIED: DENIED, Receipt.FULL: FULL}  # for who sees an echo of the question
 FAILED = "That did not work. Please try again in a minute."
 
 
@@ -239,7 +242,7 @@ class DiscordAdapter:
         wait_s, loop = 0.2, asyncio.get_running_loop()
         while True:
             try:
-                return None if await self._inbox.accept(said) else DENIED
+                return EXCUSES.get(await self._inbox.accept(said))
             except NotAccepted:
                 left_s = give_up_at - loop.time()
                 if left_s <= 0:

@@ -32,6 +32,7 @@ from adapters.chat.types import (
     Limits,
     Message,
     NotAccepted,
+    Receipt,
 )
 
 __all__ = ["SlackAdapter", "diagnose"]
@@ -44,6 +45,8 @@ _DEAD_AFTER_S = 45.0  # the SDK's own reconnecting gets this long
 _LOOK_EVERY_S = 5.0
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _NOT_TAKEN = "I can't take questions from you here."
+_FULL = "Too many questions wait here already. Please ask this one again later."
+_EXCUSES = {Receipt.DENIED: _NOT_TAKEN, Receipt.FULL: _FULL}
 _TRY_AGAIN = "I can't take this right now. Please try again in a minute."
 
 
@@ -236,7 +239,7 @@ class _Intake:
         message = self._reader.question(
             command, trigger_id=str(body.get("trigger_id", "")), sent_at=time.time()
         )
-        return "" if await self._inbox.accept(message) else _NOT_TAKEN
+        return _EXCUSES.get(await self._inbox.accept(message), "")
 
 
 async def _until_dead(handler: AsyncSocketModeHandler) -> None:

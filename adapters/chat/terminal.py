@@ -27,12 +27,17 @@ from adapters.chat.types import (
     Limits,
     Message,
     NotAccepted,
+    Receipt,
 )
 from tools.identity import ConversationKey, tenant_of
 
 LineSource = Callable[[], Awaitable[str | None]]  # the next line, None at the end
 
 _OPERATOR = Author("operator", "operator")
+_REFUSED = {
+    Receipt.DENIED: "Your message was refused: the operator may not talk here.",
+    Receipt.FULL: "Your message was not taken: too many wait already. Please send it again later.",
+}
 _HELP = """\
 Write a message and press Enter. Commands:
   /attach FILE   send a file with your next message
@@ -119,9 +124,9 @@ class TerminalAdapter:
         files = (attachment_of(image, self._limits.max_attachment_bytes),) if image else ()
         message = self._message(text, files)
         self._end_of(message)
-        if not await inbox.accept(message):
+        if (receipt := await inbox.accept(message)) in _REFUSED:
             self._ends.pop(message.event_id, None)
-            raise NotAccepted("the message was refused: the operator may not talk here")
+            raise NotAccepted(_REFUSED[receipt])
         return message
 
     async def finished(self, message: Message) -> str:
@@ -151,13 +156,13 @@ class TerminalAdapter:
 
     async def _accepted(self, inbox: Inbox, message: Message) -> bool:
         try:
-            accepted = await inbox.accept(message)
+            receipt = await inbox.accept(message)
         except NotAccepted:
             self._screen.note("Your message could not be stored. Please send it again.")
             return False
-        if not accepted:
-            self._screen.note("Your message was refused here.")
-        return accepted
+        if receipt in _REFUSED:
+            self._screen.note(_REFUSED[receipt])
+        return receipt is Receipt.ACCEPTED
 
     async def _command(self, inbox: Inbox, name: str, argument: str) -> None:
         if name == "help":

@@ -9,6 +9,7 @@ AdapterError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal, Protocol
 
 import msgspec
@@ -115,12 +116,22 @@ class ReplyStream(Protocol):
         ...
 
 
+class Receipt(Enum):
+    """What became of a message that was offered; always true, so compare it."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"  # known already: say nothing
+    DENIED = "denied"  # the gate refused this person or place
+    FULL = "full"  # too many of this conversation's messages wait
+
+
 class Inbox(Protocol):
     """Where adapters put what they parsed. Both pass the one gate."""
 
-    async def accept(self, message: Message) -> bool:
-        """Store the message durably, then return. False: denied or already known.
+    async def accept(self, message: Message) -> Receipt:
+        """Store the message durably, then return.
 
+        `FULL` is told by the inbox itself, except to a command, whose adapter answers at once.
         Raises `NotAccepted` when it could not be stored: do not acknowledge the event.
         """
         ...

@@ -222,7 +222,7 @@ async def test_text_that_is_not_valid_unicode_is_stored_and_answered(tmp_path: P
     chat = Chat()
     async with bot_with(chat, settings_in(tmp_path)) as (bot, stop), asyncio.TaskGroup() as group:
         group.create_task(bot.run(stop))
-        assert await bot.inbox.accept(message("caf\udce9: what is 6*7?"))
+        await bot.inbox.accept(message("caf\udce9: what is 6*7?"))
         await until(lambda: chat.delivered)
         stop.set()
 

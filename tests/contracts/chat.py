@@ -21,7 +21,7 @@ from rich.console import Console
 
 from adapters.chat.browser import BrowserAdapter
 from adapters.chat.terminal import TerminalAdapter
-from adapters.chat.types import ChatAdapter, Command, Inbox, Message, NotAccepted
+from adapters.chat.types import ChatAdapter, Command, Inbox, Message, NotAccepted, Receipt
 from tests.contracts.serving import serving
 
 File = tuple[str, bytes]
@@ -49,18 +49,21 @@ class RecordingInbox:
 
     def __init__(self) -> None:
         self.down = False
+        self.answer = Receipt.ACCEPTED
         self.commands: list[Command] = []
         self._seen: set[str] = set()
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         if self.down:
             raise NotAccepted("the store is down")
+        if self.answer is not Receipt.ACCEPTED:
+            return self.answer
         if message.event_id in self._seen:
-            return False
+            return Receipt.DUPLICATE
         self._seen.add(message.event_id)
         self._messages.put_nowait(message)
-        return True
+        return Receipt.ACCEPTED
 
     async def command(self, command: Command) -> str:
         self.commands.append(command)

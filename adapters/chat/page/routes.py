@@ -22,7 +22,7 @@ from adapters.chat.page.guard import Guard, refuse
 from adapters.chat.page.transcript import Reader, Thread
 from adapters.chat.page.uploads import Uploads
 from adapters.chat.typed_commands import parse_command
-from adapters.chat.types import Attachment, Limits, NotAccepted
+from adapters.chat.types import Attachment, Limits, NotAccepted, Receipt
 
 _FILES = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -31,6 +31,10 @@ _MAX_FILES = 8
 _MAX_TEXT_BYTES = 1024 * 1024
 _PACE_S = 0.05  # at most 20 updates a second for each page
 _KEEPALIVE_S = 15.0
+_REFUSED = {
+    Receipt.DENIED: (403, "The bot does not take messages from you here."),
+    Receipt.FULL: (429, "Too many messages wait already. Please send this one again later."),
+}
 
 
 class Served(Protocol):
@@ -50,7 +54,7 @@ class Served(Protocol):
     async def list_threads(self) -> Sequence[Any]: ...
     async def say(
         self, thread_id: str, event_id: str, text: str, files: tuple[Attachment, ...]
-    ) -> bool: ...
+    ) -> Receipt: ...
     async def command(self, thread_id: str, name: str, argument: str) -> None: ...
 
 
@@ -173,12 +177,15 @@ class PageRoutes:
         self, thread_id: str, event_id: str, text: str, files: tuple[Attachment, ...]
     ) -> Response:
         try:
-            accepted = await self._adapter.say(thread_id, event_id, text, files)
+            receipt = await self._adapter.say(thread_id, event_id, text, files)
         except NotAccepted:
             await self._adapter.uploads.drop(files)
             raise
+        accepted = receipt is Receipt.ACCEPTED
         if not accepted:
             await self._adapter.uploads.drop(files)
+        if receipt in _REFUSED:
+            return refuse(*_REFUSED[receipt])
         return JSONResponse({"accepted": accepted})
 
     async def _keep(self, upload: UploadFile) -> Attachment:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.chat.browser import BrowserAdapter, ShownTurn, ThreadInfo
-from adapters.chat.types import Activity, Command, Draft, Message
+from adapters.chat.types import Activity, Command, Draft, Message, Receipt
 from tests.contracts.chat import running
 from tests.contracts.serving import serving
 from tools.identity import ConversationKey
@@ -74,17 +74,20 @@ class EchoBot:
         self.answer, self.pause_s = ANSWER, pause_s
         self.accepted: list[Message] = []
         self.fetched: list[bytes] = []
+        self.answers = Receipt.ACCEPTED
         self.may_finish = asyncio.Event()
         self.may_finish.set()
         self._memory, self._turns = memory, asyncio.TaskGroup()
         self.adapter: BrowserAdapter
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
+        if self.answers is not Receipt.ACCEPTED:
+            return self.answers
         if any(known.event_id == message.event_id for known in self.accepted):
-            return False
+            return Receipt.DUPLICATE
         self.accepted.append(message)
         self._turns.create_task(self._turn(message), name="turn")
-        return True
+        return Receipt.ACCEPTED
 
     async def command(self, command: Command) -> str:
         return f"The planner is now `{command.argument}`."

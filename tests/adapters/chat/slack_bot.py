@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from adapters.chat.slack import SlackAdapter
-from adapters.chat.types import Command, Message, NotAccepted
+from adapters.chat.types import Command, Message, NotAccepted, Receipt
 from tests.twins.slack import SlackTwin
 
 
@@ -18,16 +18,20 @@ class RecordingInbox:
 
     refusals: int = 0
     slow_s: float = 0.0
+    answer: Receipt = Receipt.ACCEPTED
     seen: list[Message] = field(default_factory=list)
     kept: dict[str, Message] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         if self.refusals:
             self.refusals -= 1
             raise NotAccepted
         self.seen.append(message)
-        return self.kept.setdefault(message.event_id, message) is message
+        if self.answer is not Receipt.ACCEPTED:
+            return self.answer
+        first = self.kept.setdefault(message.event_id, message) is message
+        return Receipt.ACCEPTED if first else Receipt.DUPLICATE
 
     async def command(self, command: Command) -> str:
         self.commands.append(command)

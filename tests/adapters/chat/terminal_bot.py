@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from adapters.chat.terminal import TerminalAdapter
-from adapters.chat.types import Activity, Command, Draft, Message
+from adapters.chat.types import Activity, Command, Draft, Message, Receipt
 
 
 class SmallBot:
@@ -15,9 +15,9 @@ class SmallBot:
     def __init__(self, adapter: TerminalAdapter, turns: asyncio.TaskGroup) -> None:
         self._adapter, self._turns = adapter, turns
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         self._turns.create_task(self._turn(message), name="turn")
-        return True
+        return Receipt.ACCEPTED
 
     async def command(self, command: Command) -> str:
         return f"command {command.name} with {command.argument}"

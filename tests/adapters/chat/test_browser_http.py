@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from adapters.chat.browser import BrowserAdapter, ShownTurn
-from adapters.chat.types import Attachment, AttachmentError, Limits, Message
+from adapters.chat.types import Attachment, AttachmentError, Limits, Message, Receipt
 from tests.adapters.chat.browser_bot import ANSWER, EchoBot, Memory, bot_at_work
 from tests.contracts.chat import RecordingInbox, running
 
@@ -107,6 +107,21 @@ async def test_a_message_sent_twice_is_accepted_once(tmp_path: Path) -> None:
         assert [message.event_id for message in bot.accepted] == [f"{THREAD}:event-0001"]
         said = [entry for entry in await entries(session, at) if entry["kind"] == "user"]
         assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "told"), [(Receipt.DENIED, 403, "from you"), (Receipt.FULL, 429, "later")]
+)
+async def test_a_message_that_is_not_taken_says_why_and_keeps_no_file(
+    tmp_path: Path, answer: Receipt, status: int, told: str
+) -> None:
+    async with bot_at_work(tmp_path) as (at, bot), visitor() as session:
+        await session.get(at)
+        bot.answers = answer
+        got, body = await post(session, at, bot, text="see", files=b"x")
+
+        assert (got, told in body["error"]) == (status, True)
+        assert [path.name for path in (tmp_path / "uploads").iterdir()] == ["page-token"]
 
 
 async def test_an_empty_message_and_a_large_file_get_one_sentence_each(tmp_path: Path) -> None:

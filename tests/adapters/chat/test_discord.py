@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from adapters.chat.discord import DiscordAdapter
-from adapters.chat.types import AdapterError, Command, Message, NotAccepted
+from adapters.chat.types import AdapterError, Command, Message, NotAccepted, Receipt
 from tests.twins.discord import DiscordTwin
 from tools.identity import tenant_of
 
@@ -21,14 +21,14 @@ class RecordingInbox:
         self.messages: list[Message] = []
         self.commands: list[Command] = []
         self.failures = 0
-        self.denies = False
+        self.answer = Receipt.ACCEPTED
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         if self.failures:
             self.failures -= 1
             raise NotAccepted("the store is away")
         self.messages.append(message)
-        return not self.denies
+        return self.answer
 
     async def command(self, command: Command) -> str:
         self.commands.append(command)

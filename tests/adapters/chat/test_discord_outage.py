@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.chat.discord import LOST, DiscordAdapter
-from adapters.chat.types import Message, NotAccepted
+from adapters.chat.types import Message, NotAccepted, Receipt
 from tests.adapters.chat.test_discord import RecordingInbox
 from tests.twins.discord import DiscordTwin
 
@@ -21,7 +21,7 @@ class AwayFor(RecordingInbox):
         super().__init__()
         self.away_for, self.offered = set(texts), list[str]()
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message) -> Receipt:
         self.offered.append(message.text)
         if message.text in self.away_for:
             raise NotAccepted("the store is away")
@@ -67,7 +67,7 @@ async def test_whoever_wrote_a_message_that_could_not_be_stored_is_told() -> Non
 
 async def test_whoever_may_not_ask_is_not_answered() -> None:
     inbox = RecordingInbox()
-    inbox.denies = True
+    inbox.answer = Receipt.DENIED
     async with DiscordTwin() as discord:
         _, running = await started(discord, inbox, accept_within_s=0.1)
         await discord.say(discord.alice, discord.general, "let me in", mention_bot=True)

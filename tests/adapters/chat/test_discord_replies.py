@@ -1,4 +1,4 @@
-"""What the Discord adapter says: streaming, parts, limits, slash commands, files, doctor."""
+"""What the Discord adapter says: streaming, parts, limits, slash commands, files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from adapters.chat.discord import DiscordAdapter
-from adapters.chat.discord_setup import diagnose, invite_url
 from adapters.chat.splitting import split_markdown
 from adapters.chat.types import (
     Activity,
@@ -16,6 +15,7 @@ from adapters.chat.types import (
     DeliveryError,
     Draft,
     Message,
+    Receipt,
 )
 from tests.adapters.chat.test_discord import RecordingInbox, connected
 from tests.twins.discord import DiscordTwin
@@ -219,14 +219,19 @@ async def test_ask_is_echoed_for_all_and_answered_like_a_message() -> None:
         assert inbox.messages[1].conversation == message.conversation
 
 
-async def test_the_words_of_someone_who_may_not_ask_are_not_left_standing() -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"), [(Receipt.DENIED, "may not answer"), (Receipt.FULL, "Too many questions")]
+)
+async def test_a_question_that_is_not_taken_says_why_and_is_not_left_standing(
+    answer: Receipt, told: str
+) -> None:
     inbox = RecordingInbox()
-    inbox.denies = True
+    inbox.answer = answer
     async with DiscordTwin() as discord, connected(discord, inbox):
         question = {"question": "say something rude"}
         asked_id = await discord.command(discord.bob, discord.general, "ask", question)
         await discord.wait_for(
-            lambda: (echo := discord.answer_to(asked_id)) and "may not answer" in echo.content
+            lambda: (echo := discord.answer_to(asked_id)) and told in echo.content
         )
 
 
@@ -272,26 +277,3 @@ async def test_files_from_other_hosts_are_not_opened(locator: str) -> None:
     adapter = DiscordAdapter(token="t")
     with pytest.raises(AttachmentError, match="does not lie on Discord"):
         await adapter.fetch(Attachment("1", "x.png", "image/png", 1, locator), max_bytes=10)
-
-
-async def test_doctor_tells_token_and_intent_with_one_fix_each() -> None:
-    async with DiscordTwin() as discord:
-        good = await diagnose(token=discord.token, api_url=discord.api_url)
-        wrong = await diagnose(token="wrong", api_url=discord.api_url)
-        discord.rest.flags = 0
-        blind = await diagnose(token=discord.token, api_url=discord.api_url)
-    away = await diagnose(token="t", api_url="http://127.0.0.1:1/api/v10")
-
-    assert [passed for _, passed, _ in good] == [True, True]
-    assert [(name, passed) for name, passed, _ in wrong] == [("discord token", False)]
-    assert not blind[1][1]
-    assert "Message Content Intent" in blind[1][2]
-    assert not away[0][1]
-
-
-def test_the_invite_link_asks_for_the_needed_permissions_only() -> None:
-    url = invite_url("42")
-
-    assert "client_id=42" in url
-    assert "scope=bot+applications.commands" in url
-    assert "permissions=277025491968" in url

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from adapters.chat.slack import SlackAdapter, diagnose
-from adapters.chat.types import AdapterError
+from adapters.chat.types import AdapterError, Receipt
 from tests.adapters.chat.slack_bot import RecordingInbox, adapter_for, running
 from tests.twins.slack import SlackTwin
 from tests.twins.slack.world import ChannelKind, UserKind
@@ -201,6 +201,16 @@ async def test_ask_becomes_an_ordinary_message() -> None:
 
     assert (message.addressing, message.text) == ("command", "what is 2+2?")
     assert empty.answers == ["Ask me something: `/ask your question`."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"), [(Receipt.DENIED, "questions from you"), (Receipt.FULL, "Too many")]
+)
+async def test_ask_says_why_a_question_is_not_taken(answer: Receipt, told: str) -> None:
+    async with running(RecordingInbox(answer=answer)) as bench:
+        run = await bench.slack.command("U1", "D1", "/ask", "what is 2+2?")
+
+    assert [told in text for text in run.answers] == [True]
 
 
 @pytest.mark.parametrize("wrong", ["bot", "app"])

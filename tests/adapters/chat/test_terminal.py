@@ -27,7 +27,7 @@ from rich.console import Console
 from adapters.chat.safe_text import visible
 from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.typed_commands import parse_command
-from adapters.chat.types import Activity, AttachmentError, Draft, Limits, NotAccepted
+from adapters.chat.types import Activity, AttachmentError, Draft, Limits, NotAccepted, Receipt
 from tests.contracts.chat import RecordingInbox, running
 
 BOT = [sys.executable, "-m", "tests.adapters.chat.terminal_bot"]
@@ -165,6 +165,18 @@ async def test_one_question_can_be_asked_and_waited_for() -> None:
     assert not waiting.done()
     await reply.aclose()
     assert await waiting == "It is 391."
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"), [(Receipt.DENIED, "may not talk here"), (Receipt.FULL, "too many wait")]
+)
+async def test_a_line_that_is_not_taken_says_why(answer: Receipt, told: str) -> None:
+    desk = Desk()
+    desk.inbox.answer = answer
+    await desk.type("hello")
+    with pytest.raises(NotAccepted, match=told):
+        await desk.adapter.ask_once(desk.inbox, "hello")
+    assert told in desk.printed
 
 
 async def test_a_question_that_is_refused_says_so() -> None:
