@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 
 from agents.budget import Allowance
-from agents.ports import Delta, ImageData, ModelBackend, ModelRequest, PromptMessage
+from agents.ports import Delta, ImageData, ModelBackend, ModelRequest, PromptMessage, Queued
 from agents.routing import Router, Serving
 from tools.contract import Seen
 from tools.labels import Integrity, Label
@@ -33,8 +34,11 @@ class Eyes:
         pin: str | None = None,
         local_only: bool = False,
         allowance: Allowance | None = None,
+        waiting: Callable[[int], None] = lambda position: None,
     ) -> Seen:
         """What the first vision route that can serve says, at most 4,000 characters.
+
+        `waiting` hears of the place in a busy engine's line, and of -1 when the wait is over.
 
         One that breaks off halfway is replaced, since nobody has seen its text. Raises
         `NoRouteError` when none can, and `BackendError` where another would fail as well.
@@ -60,6 +64,8 @@ class Eyes:
                 if isinstance(item, Serving):
                     route, text = item.route, []
                     reads_text_only = item.backend.capabilities.reads_text_only
+                elif isinstance(item, Queued):
+                    waiting(item.position)
                 elif isinstance(item, Delta):
                     text.append(item.text)
         said = "".join(text).strip()[:MAX_CHARS] or "(the vision model said nothing)"

@@ -30,6 +30,7 @@ class Terms:
     pin: str | None = None
     local_only: bool = False
     allowance: Allowance | None = None
+    waiting: Callable[[int], None] = lambda position: None
 
 
 class ReadAttachments(msgspec.Struct, frozen=True):
@@ -129,4 +130,5 @@ class AttachmentReader:
             pin=terms.pin,
             local_only=terms.local_only,
             allowance=terms.allowance,
+            waiting=terms.waiting,
         )

@@ -37,7 +37,10 @@ class GrowingReply:
     def waiting(self, position: int) -> None:
         """The model's line moved; a person is told of it once the wait is long."""
         if position < 0:
+            was_told = self._waits_long
             self.settled()
+            if was_told:
+                self._show()
             return
         self._position = position
         if self._timer is None:
@@ -89,12 +92,13 @@ class GrowingReply:
                 return
 
     def _show(self) -> None:
-        status = "" if self.has_text or self._activities else self._status()
-        self._stream.show(Draft(self._text, tuple(self._activities), status))
+        self._stream.show(Draft(self._text, tuple(self._activities), self._status()))
 
     def _status(self) -> str:
+        if self.has_text:
+            return ""
         if self._position is None or not self._waits_long:
-            return "Thinking…"
+            return "" if self._activities else "Thinking…"
         if self._position == 0:
             return "Waiting for the model: next in line…"
         return f"Waiting for the model: {self._position} before you…"

@@ -221,6 +221,7 @@ class TurnRunner:
             turn.claim.pins.get("vision"),
             await self._is_local_only(turn),
             self._budget.allowance(turn.claim.lease.key, turn.last.principal),
+            growing.waiting,
         )
         read = await self._attachments.read(
             adapter,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from adapters.models.scripted import DEFAULT_CAPABILITIES, ScriptedBackend
 from adapters.models.scripted_replies import Fail, FailMidStream, Reply, Say
 from agents.errors import BackendError, NoRouteError
-from agents.ports import ImageData
+from agents.ports import Delta, Finish, ImageData, ModelRequest, Queued
 from agents.routing import Router
 from agents.vision import MAX_CHARS, TEXT_ONLY_MARK, Eyes
 from tests.agents.planning import route
@@ -84,3 +85,26 @@ async def test_without_a_vision_route_that_can_serve_the_reason_is_told() -> Non
         await eyes().describe(PIXELS, question=None)
     with pytest.raises(NoRouteError, match="v: broke off"):
         await eyes(model("v", Fail(BROKEN))).describe(PIXELS, question=None)
+
+
+class Busy:
+    """An engine with others in its line."""
+
+    def __init__(self, engine: ScriptedBackend) -> None:
+        self.engine, self.name, self.capabilities = engine, engine.name, engine.capabilities
+        self.count_tokens, self.aclose = engine.count_tokens, engine.aclose
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish | Queued, None]:
+        for position in (1, 0, -1):
+            yield Queued(position)
+        async with aclosing(self.engine.stream(request)) as items:
+            async for item in items:
+                yield item
+
+
+async def test_the_line_before_a_busy_vision_model_is_told() -> None:
+    places: list[int] = []
+    busy = Eyes(Router({"vision": [route(Busy(model("v", Say("a cat"))))]}))
+    seen = await busy.describe(PIXELS, question=None, waiting=places.append)
+
+    assert (seen.text, places) == ("a cat", [1, 0, -1])

@@ -69,8 +69,23 @@ async def test_a_person_is_told_of_a_long_wait_and_of_its_end() -> None:
     assert [draft.status or draft.text for draft in shown.drafts] == [
         "Waiting for the model: 1 before you…",
         "Waiting for the model: next in line…",
+        "Thinking…",
         "Hello",
     ]
+
+
+async def test_a_wait_between_two_tools_is_told_too() -> None:
+    shown = Shown()
+    reply = GrowingReply(shown, long_wait_s=0.01)
+    reply.activity(Activity("clock", "running"))
+    reply.activity(Activity("clock", "done"))
+    reply.waiting(3)
+    await asyncio.sleep(0.05)
+    reply.waiting(-1)
+    reply.activity(Activity("look", "running"))
+
+    statuses = [draft.status for draft in shown.drafts]
+    assert statuses == ["", "", "Waiting for the model: 3 before you…", "", ""]
 
 
 def test_the_footer_stands_behind_the_answer() -> None:
