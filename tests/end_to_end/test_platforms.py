@@ -5,6 +5,7 @@ The bot is a process of its own; the model is scripted and speaks over HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
