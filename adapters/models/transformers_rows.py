@@ -13,7 +13,7 @@ from typing import Any, Self
 ATTENTION = "firstline_rows"
 # Whose attention calls the cache and then the attention function with what the cache gave;
 # each of these was compared with the library's own way.
-MODEL_TYPES = frozenset({"phi3", "phi3_v", "phimoe"})
+MODEL_TYPES = frozenset({"llama", "mistral", "phi3", "phi3_v", "phimoe", "qwen2"})
 _ROOM = 64  # tokens that memory grows by, at least
 
 
