@@ -16,6 +16,7 @@ from adapters.chat.discord_reply import DiscordReply, spot, spot_of
 from adapters.chat.discord_setup import diagnose, invite_url
 from adapters.chat.discord_turns import Turns
 from adapters.chat.pacing import Pool, Urgency
+from adapters.chat.safe_text import sound
 from adapters.chat.splitting import clip
 from adapters.chat.types import (
     AdapterError,
@@ -184,6 +185,7 @@ class DiscordAdapter:
         channel = interaction.channel
         if channel is None:
             return
+        question = sound(question.strip())
         shown = clip(f"<@{interaction.user.id}> asks: {question}", 2000)
         message_id = await echo(interaction, shown)
         key = key_of(channel, interaction.guild, str(message_id))
@@ -195,7 +197,7 @@ class DiscordAdapter:
             adapter=self._name,
             conversation=key,
             author=author_of(interaction),
-            text=question.strip(),
+            text=question,
             sent_at=interaction.created_at.timestamp(),
             message_id=spot(channel.id, message_id),
             addressing="command",
@@ -221,7 +223,9 @@ class DiscordAdapter:
         if interaction.channel is None or self._inbox is None:
             return
         conversation = key_of(interaction.channel, interaction.guild, None)
-        command = Command(name, argument.strip(), self._name, conversation, author_of(interaction))
+        command = Command(
+            name, sound(argument.strip()), self._name, conversation, author_of(interaction)
+        )
         try:
             async with asyncio.timeout(ACCEPT_WITHIN_S):
                 answer = await self._inbox.command(command)

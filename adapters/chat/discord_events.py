@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapters.chat.discord_reply import spot
+from adapters.chat.safe_text import sound
 from adapters.chat.types import Addressing, Attachment, Author, Message
 from tools.identity import ConversationKey
 
@@ -25,7 +26,7 @@ def said_in(
         adapter=adapter,
         conversation=conversation,
         author=Author(str(message.author.id), "member"),
-        text=_without_mention(message.content, bot_id),
+        text=sound(_without_mention(message.content, bot_id)),
         sent_at=message.created_at.timestamp(),
         message_id=spot(message.channel.id, message.id),
         addressing=addressing,
@@ -44,5 +45,6 @@ def _without_mention(content: str, bot_id: int) -> str:
 
 
 def _attachment(file: discord.Attachment) -> Attachment:
-    media_type = file.content_type or "application/octet-stream"
-    return Attachment(str(file.id), file.filename, media_type, file.size, file.url)
+    media_type = sound(file.content_type or "application/octet-stream")
+    name, url = sound(file.filename), sound(file.url)
+    return Attachment(str(file.id), name, media_type, file.size, url)

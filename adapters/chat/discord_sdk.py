@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from discord.http import Ratelimit, Route, handle_message_parameters
 
 from adapters.chat.pacing import Pool
 from adapters.chat.types import AdapterError, DeliveryError, MessageGone
+
+# discord.py reads with orjson where that is installed; orjson refuses half a character, and one
+# message with it would end the client.
+discord.utils._from_json = json.loads  # type: ignore[assignment]  # noqa: SLF001
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

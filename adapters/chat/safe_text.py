@@ -1,4 +1,4 @@
-"""Model text made safe for terminals and logs: controls are shown, never executed."""
+"""Text made safe: for stores and wires (`sound`), for terminals and logs (`visible`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import unicodedata
 _KEPT = frozenset("\n\t\u200c\u200d")  # joiners carry meaning in emoji, Persian and Indic text
 _HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u3164\uffa0")
 _MARKS_IN_A_ROW = 4
+
+
+def sound(text: str) -> str:
+    """The text with surrogate pairs joined and lone ones replaced: always fit for UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def visible(text: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.chat.safe_text import sound
 from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_text import mentions, plain
 from adapters.chat.types import Addressing, Attachment, Author, Command, Message
@@ -44,7 +45,7 @@ class EventReader:
             adapter=self._adapter,
             conversation=key,
             author=author,
-            text=plain(str(event.get("text") or ""), bot_user_id=self._bot),
+            text=plain(sound(str(event.get("text") or "")), bot_user_id=self._bot),
             sent_at=float(ts),
             message_id=f"{channel}:{ts}",
             addressing=addressing,
@@ -55,7 +56,7 @@ class EventReader:
         key, author = await self._where_and_who(
             str(payload["channel_id"]), None, str(payload["user_id"])
         )
-        name, text = str(payload["command"]).lstrip("/"), str(payload.get("text") or "")
+        name, text = str(payload["command"]).lstrip("/"), sound(str(payload.get("text") or ""))
         return Command(name, text.strip(), self._adapter, key, author)
 
     def question(self, command: Command, *, trigger_id: str, sent_at: float) -> Message:
@@ -106,8 +107,8 @@ def _attachment(file: Mapping[str, Any]) -> Attachment:
     url = str(file.get("url_private_download") or file.get("url_private") or "")
     return Attachment(
         attachment_id=file_id,
-        name=str(file.get("name") or "file"),
-        media_type=str(file.get("mimetype") or "application/octet-stream"),
+        name=sound(str(file.get("name") or "file")),
+        media_type=sound(str(file.get("mimetype") or "application/octet-stream")),
         size_bytes=int(file.get("size") or 0),
-        locator=url or FILE_BY_ID + file_id,
+        locator=sound(url) or FILE_BY_ID + file_id,
     )

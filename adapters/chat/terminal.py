@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import os
 import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from rich.console import Console
 
 from adapters.chat.files import megabytes, read_capped, too_large
-from adapters.chat.safe_text import visible
+from adapters.chat.safe_text import sound, visible
 from adapters.chat.terminal_screen import PlainScreen, PromptScreen, Screen, stdin_lines
 from adapters.chat.typed_commands import parse_command
 from adapters.chat.types import (
@@ -99,6 +101,7 @@ class TerminalAdapter:
 
     async def _converse(self, inbox: Inbox) -> None:
         while (line := await self._read()) is not None:
+            line = sound(line)
             if line.strip() in ("/quit", "/exit"):
                 return
             message = await self._take(inbox, line)
@@ -113,7 +116,7 @@ class TerminalAdapter:
         return TerminalReply(self._screen, message, self._end_of(message))
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
-        path = Path(attachment.locator)
+        path = _path_of(attachment.locator)
         return await asyncio.to_thread(read_capped, path, name=attachment.name, max_bytes=max_bytes)
 
     async def ask_once(self, inbox: Inbox, text: str, image: Path | None = None) -> Message:
@@ -122,7 +125,7 @@ class TerminalAdapter:
         Raises `AttachmentError` for a bad file and `NotAccepted` when it was refused.
         """
         files = (attachment_of(image, self._limits.max_attachment_bytes),) if image else ()
-        message = self._message(text, files)
+        message = self._message(sound(text), files)
         self._end_of(message)
         if (receipt := await inbox.accept(message)) in _REFUSED:
             self._ends.pop(message.event_id, None)
@@ -275,7 +278,12 @@ def attachment_of(path: Path, max_bytes: int) -> Attachment:
     if size > max_bytes:
         raise AttachmentError(too_large(name, size, max_bytes))
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Attachment(uuid.uuid4().hex, path.name, media_type, size, str(path.resolve()))
+    locator = path.resolve().as_uri()  # a name need not be valid Unicode; its URI is
+    return Attachment(uuid.uuid4().hex, sound(path.name), media_type, size, locator)
+
+
+def _path_of(locator: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(locator).path)))
 
 
 def _on_a_terminal() -> bool:

@@ -21,6 +21,7 @@ from adapters.chat.files import megabytes, too_large
 from adapters.chat.page.guard import Guard, refuse
 from adapters.chat.page.transcript import Reader, Thread
 from adapters.chat.page.uploads import Uploads
+from adapters.chat.safe_text import sound
 from adapters.chat.typed_commands import parse_command
 from adapters.chat.types import Attachment, Limits, NotAccepted, Receipt
 
@@ -189,8 +190,8 @@ class PageRoutes:
         return JSONResponse({"accepted": accepted})
 
     async def _keep(self, upload: UploadFile) -> Attachment:
-        media_type = upload.content_type or "application/octet-stream"
-        name = (upload.filename or "file")[:200]
+        media_type = sound(upload.content_type or "application/octet-stream")
+        name = sound(upload.filename or "file")[:200]
         content = await upload.read()
         return await self._adapter.uploads.keep(content, name=name, media_type=media_type)
 
@@ -212,4 +213,4 @@ def _capped(request: Request, limit: int) -> Request:
 
 def _field(form: FormData, name: str) -> str:
     value = form.get(name)
-    return value if isinstance(value, str) else ""
+    return sound(value) if isinstance(value, str) else ""
