@@ -239,7 +239,7 @@ class TerminalReply:
         if index not in self._parts:
             self._parts[index] = text
             self._grow(visible(text), final=True)
-            self._screen.end_line()
+            self._screen.whole(visible(text))
             self._shown = ""
         return f"{self._message.message_id}.reply.{index}"
 
@@ -253,8 +253,7 @@ class TerminalReply:
         if not text and not final:
             return
         if not text.startswith(self._shown):
-            self._screen.end_line()
-            self._screen.note("↻ the answer starts anew:")
+            self._screen.restart()
             self._shown = ""
         self._screen.write(text[len(self._shown) :])
         self._shown = text
@@ -264,8 +263,6 @@ class TerminalReply:
         if step.state == "running":
             self._screen.status(visible(f"{step.name} {step.detail}".strip()))
             return
-        if self._shown:
-            self._screen.end_line()
         self._screen.note(visible(f"{sign} {step.name} {step.detail}".rstrip()))
 
 

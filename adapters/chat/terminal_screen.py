@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import stat
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 _LINE_BYTES = 2**20
+ANEW = "↻ the answer starts anew:"
 
 
 class Screen(Protocol):
@@ -27,8 +29,16 @@ class Screen(Protocol):
         """More of the running reply."""
         ...
 
+    def restart(self) -> None:
+        """The running reply begins again from nothing."""
+        ...
+
+    def whole(self, text: str) -> None:
+        """The running reply is complete: `text` is all of it, as Markdown."""
+        ...
+
     def end_line(self) -> None:
-        """Finish the line the reply is in, if it is in one."""
+        """Leave the running reply as it stands."""
         ...
 
     def note(self, text: str) -> None:
@@ -62,6 +72,12 @@ class PlainScreen:
             self._console.file.flush()
             self._in_line = not text.endswith("\n")
 
+    def restart(self) -> None:
+        self.note(ANEW)
+
+    def whole(self, text: str) -> None:
+        self.end_line()
+
     def end_line(self) -> None:
         if self._in_line:
             self._console.out("", highlight=False)
@@ -89,11 +105,11 @@ class PlainScreen:
 class PromptScreen:
     """A prompt that stays usable while a reply streams.
 
-    Whole lines are printed above the prompt; the line still growing is part of the prompt,
-    because a terminal can't print half a line above a live prompt.
+    The end of a growing reply is part of the prompt, as plain text; the whole reply is then
+    printed above it once, as rendered Markdown. So notes never stand inside a reply.
     """
 
-    _ROWS = 6  # of the growing line
+    _ROWS = 12  # of the growing reply
 
     def __init__(self) -> None:
         from prompt_toolkit import PromptSession
@@ -111,21 +127,31 @@ class PromptScreen:
             return None
 
     def write(self, text: str) -> None:
-        *lines, self._growing = (self._growing + text).split("\n")
-        for line in lines:
-            sys.stdout.write(line + "\n")
+        self._growing += text
         self._status = ""
+        self._session.app.invalidate()
+
+    def restart(self) -> None:
+        self._growing = ""
+        self.note(ANEW)
+
+    def whole(self, text: str) -> None:
+        from prompt_toolkit import print_formatted_text
+        from prompt_toolkit.formatted_text import ANSI
+
+        self._growing = ""
+        print_formatted_text(ANSI(rendered(text, width=self._width())), end="")
         self._session.app.invalidate()
 
     def end_line(self) -> None:
         if self._growing:
-            self.write("\n")
+            sys.stdout.write(self._growing + "\n")
+            self._growing = ""
 
     def note(self, text: str) -> None:
         from prompt_toolkit import print_formatted_text
         from prompt_toolkit.formatted_text import FormattedText
 
-        self.end_line()
         print_formatted_text(FormattedText([("fg:ansibrightblack", text)]))
 
     def status(self, text: str) -> None:
@@ -133,11 +159,14 @@ class PromptScreen:
         self._session.app.invalidate()
 
     def _prompt(self) -> StyleAndTextTuples:
-        width = max(self._session.app.output.get_size().columns - 1, 20)
-        rows = textwrap.wrap(self._growing, width)[-self._ROWS :]
+        width = self._width()
+        rows = last_rows(self._growing, width=width, count=self._ROWS)
         if not rows and self._status:
             return [("fg:ansibrightblack", f"… {self._status[: width - 2]}\n"), ("bold", "› ")]
         return [("", "".join(f"{row}\n" for row in rows)), ("bold", "› ")]
+
+    def _width(self) -> int:
+        return max(self._session.app.output.get_size().columns - 1, 20)
 
     async def __aenter__(self) -> Self:
         self._patch.__enter__()
@@ -151,6 +180,24 @@ class PromptScreen:
     ) -> None:
         self.end_line()
         self._patch.__exit__(kind, error, tb)
+
+
+def rendered(text: str, *, width: int) -> str:
+    """Markdown as rows of a terminal, with colours. `text` must be safe to print."""
+    from rich.markdown import Markdown
+
+    page = io.StringIO()
+    console = Console(file=page, width=width, force_terminal=True, color_system="standard")
+    console.print(Markdown(text, hyperlinks=False, code_theme="ansi_dark"))
+    return page.getvalue()
+
+
+def last_rows(text: str, *, width: int, count: int) -> list[str]:
+    """The end of plain text as it wraps; looks at no more of it than may be shown."""
+    rows: list[str] = []
+    for line in text[-width * count :].split("\n"):
+        rows += textwrap.wrap(line, width, replace_whitespace=False) or [""]
+    return rows[-count:] if text else []
 
 
 def stdin_lines() -> Callable[[], Awaitable[str | None]]:

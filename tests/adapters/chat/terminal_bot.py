@@ -24,6 +24,8 @@ class SmallBot:
 
     async def _turn(self, message: Message) -> None:
         answer = f"You said: {message.text}.\nThat is all."
+        if message.text == "markdown":
+            answer = "# Title\n\n" + "word " * 60 + "\n\n- **bold** item\n\nThe end."
         reply = self._adapter.reply(message)
         async with contextlib.aclosing(reply):
             await reply.open(None)

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from adapters.chat.safe_text import visible
 from adapters.chat.terminal import TerminalAdapter
+from adapters.chat.terminal_screen import last_rows, rendered
 from adapters.chat.typed_commands import parse_command
 from adapters.chat.types import Activity, AttachmentError, Draft, Limits, NotAccepted, Receipt
 from tests.contracts.chat import RecordingInbox, running
@@ -259,10 +260,39 @@ def test_the_prompt_lives_beside_a_streaming_answer() -> None:
     with at_a_terminal() as (master, process):
         assert "Demonstration model" in read_until(master, "›")
         os.write(master, b"hello\r")
-        text = read_until(master, "That is all.\n")
+        text = read_until(master, "You said: hello. That is all.")
         assert text.count("· calculate 17*23 → 391\n") == 1
-        assert "You said: hello.\n" in text
         os.write(master, b"/model phi\r")
         read_until(master, "command model with phi")
         os.write(master, b"/quit\r")
         assert process.wait(timeout=20) == 0
+
+
+def test_an_answer_is_rendered_once_and_a_command_does_not_print_into_it() -> None:
+    with at_a_terminal() as (master, process):
+        read_until(master, "›")
+        os.write(master, b"markdown\r")
+        read_until(master, "word word word")
+        os.write(master, b"/model phi\r")
+        text = read_until(master, "The end. ")
+        answer = text[text.index("command model with phi") :]
+        assert "• bold item" in answer
+        assert "command model" not in answer[1:]
+        os.write(master, b"/quit\r")
+        assert process.wait(timeout=20) == 0
+
+
+@given(st.text("ab \n", max_size=400), st.integers(20, 40), st.integers(1, 6))
+@settings(max_examples=200, deadline=None)
+def test_the_end_of_a_growing_reply_fits_the_prompt(text: str, width: int, count: int) -> None:
+    rows = last_rows(text, width=width, count=count)
+
+    assert len(rows) <= count
+    assert all(len(row) <= width for row in rows)
+
+
+def test_markdown_is_shown_as_structure_not_as_signs() -> None:
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", rendered("**a** `b` [c](https://d.example)", width=60))
+
+    assert shown.split() == ["a", "b", "c", "(https://d.example)"]
+    assert "\x1b]" not in rendered("[c](https://d.example)", width=60)
