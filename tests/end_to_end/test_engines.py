@@ -21,6 +21,9 @@ pytestmark = pytest.mark.timeout(120)
 # Words at random: the planner's own prompt is long for a model this small, and its answer
 # may run out of tokens, which is then the stated end.
 SETTINGS = """
+[planner]
+max_steps = 2
+max_answer_tokens = 64
 [models.routes.tiny]
 backend = "{engine}"
 path = "{path}"
