@@ -20,6 +20,12 @@ class Wire(Protocol):
 
     async def post(self, channel: int, text: str, *, reply_to: int, nonce: str) -> str: ...
 
+    async def find(
+        self, channel: int, text: str, *, after: str, reply_to: int, nonce: str
+    ) -> str | None:
+        """The part with this text that stands after `after` already, if any."""
+        ...
+
     async def edit(self, channel: int, message_id: str, text: str) -> None: ...
 
     async def typing(self, channel: int) -> None: ...
@@ -45,7 +51,8 @@ class DiscordReply:
         self._wire, self._pool, self._posted = wire, pool, posted
         self._channel, self._reply_to = spot_of(message)
         self._event_id = message.event_id
-        self._placeholder = ""
+        self._placeholder = self._last = ""
+        self._resumed = False  # an earlier attempt may have posted parts, long ago
         self._edits = PacedEdits(pool, self._edit, name=f"discord {message.event_id}")
         self._typing: asyncio.Task[None] | None = None
 
@@ -55,7 +62,7 @@ class DiscordReply:
             await self._pool.take(Urgency.FIRST)
             self._placeholder = await self._post(WAITING, nonce=f"o{self._event_id}")
         else:
-            self._placeholder = placeholder
+            self._placeholder, self._resumed = placeholder, True
             self._posted(placeholder)
         name = f"typing {self._event_id}"
         self._typing = asyncio.create_task(self._keep_typing(), name=name)
@@ -73,12 +80,12 @@ class DiscordReply:
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
         if index > 0:
-            return await self._post(text, nonce=token)
+            return await self._post_once(text, nonce=token)
         try:
             await self._wire.edit(self._channel, self._placeholder, text)
         except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
             await self._pool.take(Urgency.FINAL)
-            self._placeholder = await self._post(text, nonce=token)
+            self._placeholder = await self._post_once(text, nonce=token)
         return self._placeholder
 
     async def aclose(self) -> None:
@@ -90,6 +97,20 @@ class DiscordReply:
 
     async def _edit(self, text: str) -> None:
         await self._wire.edit(self._channel, self._placeholder, text)
+
+    async def _post_once(self, text: str, *, nonce: str) -> str:
+        """Post a part; Discord itself knows a nonce for a few minutes only."""
+        posted = None
+        if self._resumed:
+            after = self._last or self._placeholder
+            posted = await self._wire.find(
+                self._channel, text, after=after, reply_to=self._reply_to, nonce=nonce
+            )
+        if posted is None:
+            posted = await self._post(text, nonce=nonce)
+        self._posted(posted)
+        self._last = posted
+        return posted
 
     async def _post(self, text: str, *, nonce: str) -> str:
         message_id = await self._wire.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 UNKNOWN_MESSAGE = 10008  # Discord's error code table
 CALL_TIMEOUT_S = 60.0
+LOOK_BACK = 100  # messages, one call
 READY_TIMEOUT_S = 30.0
 NO_MENTIONS = discord.AllowedMentions.none()
 COMMANDS = {"model": "Show or switch the model", "reset": "Forget this conversation"}
@@ -201,6 +202,16 @@ async def tell(interaction: discord.Interaction, text: str) -> None:
         await interaction.edit_original_response(content=text, allowed_mentions=NO_MENTIONS)
 
 
+def _is_part(
+    client: Client, message: discord.Message, text: str, *, reply_to: int, nonce: str
+) -> bool:
+    """Discord need not tell a nonce; then the bot's same words to the same question count."""
+    ours = client.user is not None and message.author.id == client.user.id
+    answered = message.reference.message_id if message.reference else None
+    same = message.nonce is None or str(message.nonce) == nonce
+    return ours and same and answered == reply_to and message.content.strip() == text.strip()
+
+
 class SdkWire:
     """Implements `discord_reply.Wire` over the client that is connected at the moment."""
 
@@ -223,6 +234,23 @@ class SdkWire:
             return str(posted.id)
 
         return await self._call(channel, send)
+
+    async def find(
+        self, channel: int, text: str, *, after: str, reply_to: int, nonce: str
+    ) -> str | None:
+        async def look(client: Client) -> str | None:
+            place, since = client.get_partial_messageable(channel), discord.Object(int(after))
+            try:
+                history = place.history(limit=LOOK_BACK, after=since, oldest_first=True)
+                async with aclosing(history) as messages:  # type: ignore[type-var]
+                    async for each in messages:
+                        if _is_part(client, each, text, reply_to=reply_to, nonce=nonce):
+                            return str(each.id)
+            except (discord.Forbidden, discord.NotFound):
+                pass  # the bot may not read there: an answer twice is better than none
+            return None
+
+        return await self._call(channel, look)
 
     async def edit(self, channel: int, message_id: str, text: str) -> None:
         async def change(client: Client) -> None:

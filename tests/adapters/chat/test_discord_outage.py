@@ -137,3 +137,32 @@ async def test_no_more_messages_wait_than_a_bound_allows() -> None:
             assert lost[0]["reason"] == "too many waiting"
             assert lost[0]["event_id"] in said[3:]
             await stopped(running)
+
+
+async def test_parts_posted_before_a_long_outage_are_not_posted_again() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord:
+        adapter, running = await started(discord, inbox, accept_within_s=5)
+        await discord.say(discord.alice, discord.general, "tell me", mention_bot=True)
+        await inbox.hears(1)
+        first = adapter.reply(inbox.messages[0])
+        placeholder = await first.open(None)
+        posted = [
+            await first.deliver(number, f"part {number}", token=f"t{number}") for number in range(3)
+        ]
+        await first.aclose()  # the process died before it wrote down what arrived
+        discord.rest.nonces.clear()  # and Discord has forgotten the nonces since
+
+        again = adapter.reply(inbox.messages[0])
+        await again.open(placeholder)
+        found = [
+            await again.deliver(number, f"part {number}", token=f"t{number}") for number in range(3)
+        ]
+        last = await again.deliver(3, "part 3", token="t3")
+        await again.aclose()
+
+        assert found == posted
+        texts = [each.content for each in discord.posted(discord.general)]
+        assert texts == ["part 0", "part 1", "part 2", "part 3"]
+        assert discord.message(last).content == "part 3"
+        await stopped(running)
