@@ -109,11 +109,12 @@ def test_a_limit_too_small_for_the_markers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("unit", ["word ", "x", "```\n", "`", "\n", "> ", "👩‍👩‍👧", "\t", "🇩🇪"])
-def test_100_kb_take_milliseconds(unit: str) -> None:
+def test_the_work_grows_with_the_text_and_no_faster(unit: str) -> None:
     text = unit * (100_000 // len(unit))
     began = time.process_time()
 
     split_markdown(text, 2000)
     clip(text, 2000)
 
-    assert time.process_time() - began < 0.25  # about 10 ms; the rest is a slow machine
+    # About 10 ms on a quiet machine, tenfold on a busy one; quadratic work took minutes.
+    assert time.process_time() - began < 2
