@@ -70,7 +70,7 @@ $(ENGINES)/.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 test-engines: $(ENGINES)/.stamp
-	$(ENGINES)/bin/python -m pytest -m engines
+	OMP_WAIT_POLICY=PASSIVE $(ENGINES)/bin/python -m pytest -m engines
 
 # Planner quality with a real model of half a billion parameters: 480 MB of test data, read only,
 # each file against its pinned hash; none of it is installed.
