@@ -22,6 +22,7 @@ from agents.ports import FinishReason, Queued
 # Waking the event loop costs the engine's thread about half a millisecond (the interpreter
 # lock goes to and fro), so quick engines wake it for several tokens at a time.
 _SEND_EVERY_S = 0.01
+_CLOSED = "the model was closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,9 @@ class Line:
     def join(self, run: Run) -> None:
         """Take a place at the end; its items tell how the line moves."""
         with self._changed:
+            if self._closed:
+                run.post(RuntimeError(_CLOSED))
+                return
             self._waiting.append(run)
             if len(self._running) + len(self._waiting) > self._engine.slots:
                 run.post(Queued(len(self._waiting) - 1))
@@ -124,15 +128,24 @@ class Line:
         self.engine.set_running_or_notify_cancel()
         try:
             self._engine = self._build()
-        except BaseException as error:  # noqa: BLE001 (for whoever waits for the engine)
+        except Exception as error:  # noqa: BLE001 (native code raises what it likes)
             self.engine.set_exception(error)
             return
         self.engine.set_result(self._engine)
-        while self._ready():
-            self._admit()
-            self._step()
+        try:
+            while self._ready():
+                self._admit()
+                self._step()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody may wait for a line that is gone, closed or broken."""
+        self.abandon()
         for generation in self._running.values():
             generation.close()
+        for run in (*self._waiting, *self._running):
+            run.post(RuntimeError(_CLOSED))
         self._engine.close()
 
     def _ready(self) -> bool:
@@ -156,7 +169,7 @@ class Line:
             run.post(Started())
             try:
                 generation = self._engine.start(run.job, run.emit)
-            except Exception as error:  # noqa: BLE001 (native code raises what it likes)
+            except Exception as error:  # noqa: BLE001
                 run.post(error)
             else:
                 with self._changed:
@@ -172,7 +185,7 @@ class Line:
         except Exception as error:  # noqa: BLE001
             results = [error] * len(runs)
         for run, result in zip(runs, results, strict=True):
-            if result or run.over:
+            if result or (run.over and not self._closed):  # `_end` tells those of a closed line
                 self._finish(run, result)
 
     def _finish(self, run: Run, result: bool | Exception) -> None:
