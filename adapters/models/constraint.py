@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 from numpy.typing import NDArray
 
-from adapters.models.engine import EngineUnavailable
+from adapters.models.engine import imported
 from tools.contract import JsonSchema
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ class Constraint:
 
 def grammar_tokenizer(tokenizer_json: str, vocab_size: int, ends: list[int]) -> LLTokenizer:
     """Compiled once per model (0.2 to 0.4 s); raises `EngineUnavailable`."""
-    try:
-        from llguidance import LLTokenizer
-    except ImportError as error:
-        remedy = "llguidance is not installed; run: pip install 'llguidance>=1.9,<2'"
-        raise EngineUnavailable(remedy) from error
-    return LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=ends)
+    library = imported("llguidance", extra="tokens")
+    table: LLTokenizer = library.LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=ends)
+    return table

@@ -7,14 +7,17 @@ a function `load` as in `openvino.py`; settings know it by `LocalEngine` in
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from agents.ports import FinishReason, ImageData
 from tools.contract import JsonSchema
 
+_CONTEXTS_KEPT = 4
 Emit = Callable[[str], bool]  # takes text for the reader; False: nobody reads on
 
 
@@ -50,6 +53,10 @@ class EngineOptions:
     slots: int | None = None  # generations at once
     kept_tokens: int | None = None  # of prompts, kept in memory for the next turns
     seed: int | None = None  # of what is drawn at a temperature above 0
+
+    def kept(self, context_tokens: int) -> int:
+        """Tokens of prompts to keep: four whole contexts unless told otherwise."""
+        return _CONTEXTS_KEPT * context_tokens if self.kept_tokens is None else self.kept_tokens
 
 
 NO_OPTIONS = EngineOptions()
@@ -92,6 +99,24 @@ class Engine(Protocol[G]):
 
     def close(self) -> None:
         """Give the model's memory back."""
+
+
+class EngineMaker(Protocol):
+    """An engine's class. Raises `EngineUnavailable` with the whole sentence, or whatever the
+    library raises at files it can't load."""
+
+    def __call__(
+        self, path: Path, *, options: EngineOptions, context_tokens: int, stops: Sequence[str]
+    ) -> Engine[Any]: ...
+
+
+def imported(name: str, *, extra: str) -> Any:
+    """An engine's package; raises `EngineUnavailable` with the extra that brings it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        remedy = f"the engine is not installed; run: pip install 'firstline[{extra}]'"
+        raise EngineUnavailable(remedy) from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.models.constraint import grammar_tokenizer
-from adapters.models.engine import EngineUnavailable
+from adapters.models.engine import EngineUnavailable, imported
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -18,19 +18,15 @@ _LONGEST_CHARACTER = 4  # bytes, and so tokens
 
 
 class TokenizerFile:
-    """Raises `EngineUnavailable` when the file or the package is missing or unreadable."""
+    """Raises `EngineUnavailable` without the package or the file, and a bare `Exception` at a
+    damaged one."""
 
     def __init__(self, folder: Path, *, stops: Sequence[str]) -> None:
         file = folder / "tokenizer.json"
-        try:
-            from tokenizers import Tokenizer
-
-            self._tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-        except ImportError as error:
-            remedy = "tokenizers is not installed; run: pip install 'tokenizers>=0.23,<1'"
-            raise EngineUnavailable(remedy) from error
-        except Exception as error:  # it raises bare Exception
-            raise EngineUnavailable(f"can't read {folder.name}/tokenizer.json") from error
+        if not file.is_file():
+            raise EngineUnavailable(f"model folder {folder.name!r} has no tokenizer.json")
+        library = imported("tokenizers", extra="tokens")
+        self._tokenizer: Tokenizer = library.Tokenizer.from_file(str(file))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         ids = (self._tokenizer.token_to_id(stop) for stop in (*stops, "</s>"))
@@ -47,6 +43,9 @@ class TokenizerFile:
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
+
+    def streamed(self) -> TextStream:
+        return TextStream(self)
 
     def for_grammar(self, vocab_size: int) -> LLTokenizer:
         return grammar_tokenizer(self._tokenizer.to_str(), vocab_size, list(self.stop_ids))

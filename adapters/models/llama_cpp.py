@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from adapters.models.engine import NO_OPTIONS, EngineOptions
 from adapters.models.llama_cpp_engine import LlamaEngine
 from adapters.models.local import LocalBackend
 from agents.ports import Capabilities
-from agents.prompts.templates import TemplateFamily, stop_tags
+from agents.prompts.templates import TemplateFamily
 
 
 async def load(
@@ -25,11 +24,6 @@ async def load(
     It has four slots unless told otherwise, each with room for a whole context; a slot that
     is not in use keeps its last prompt.
     """
-    build = partial(
-        LlamaEngine,
-        path,
-        options=options,
-        context_tokens=capabilities.context_tokens,
-        stops=stop_tags(template),
+    return await LocalBackend.load(
+        name, LlamaEngine, path, template=template, capabilities=capabilities, options=options
     )
-    return await LocalBackend.load(name, build, template=template, capabilities=capabilities)

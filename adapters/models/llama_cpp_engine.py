@@ -6,17 +6,18 @@ The package's high-level class knows one conversation at a time, so it is not us
 from __future__ import annotations
 
 import gc
+import heapq
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy
 
-from adapters.models.constraint import Constraint, Logits
+from adapters.models.constraint import Logits
 from adapters.models.engine import Emit, EngineOptions, EngineUnavailable, Job, cores
-from adapters.models.llama_cpp_tokens import GgufText, GgufTokens, import_llama
+from adapters.models.llama_cpp_tokens import GgufTokens, import_llama
 from adapters.models.prefixes import KeptPrefixes
-from adapters.models.token_loop import PROMPT_CHUNK, TokenGeneration
+from adapters.models.token_loop import PROMPT_CHUNK, Speech, TokenGeneration
 
 _SLOTS = 4
 _ON_GPU = ("gpu", "cuda", "metal", "vulkan")
@@ -71,15 +72,15 @@ class LlamaEngine:
         self._room = self.slots * PROMPT_CHUNK
         self._batch = self._llama.llama_batch_init(self._room, 0, 1)
         self._free = list(range(self.slots))
-        self._grammar: Any = None
-        self._random = numpy.random.default_rng(options.seed)
-        kept = options.kept_tokens
+        size = self._tokens.size
+        self._speech = Speech(self._tokens, vocab_size=size, seed=options.seed)
+        kept = options.kept_tokens  # by default all that the slots have room for
         kept = self.slots * context_tokens if kept is None else kept
         self._kept: KeptPrefixes[LlamaState] = KeptPrefixes(max_tokens=kept)
 
     def _load(self, file: Path, options: EngineOptions) -> Any:
         params = self._llama.llama_model_default_params()
-        params.n_gpu_layers = _EVERY_LAYER if options.device in _ON_GPU else 0
+        params.n_gpu_layers = self._gpu_layers(options.device or "cpu")
         # Built with AMX it crashes at the first token on CPUs that announce AMX and lack it;
         # without, the same switch brings faster kernels.
         params.use_extra_bufts = b"AMX_INT8 = 1" not in self._llama.llama_print_system_info()
@@ -88,6 +89,18 @@ class LlamaEngine:
             detail = "not a GGUF file, damaged, or of an architecture that llama.cpp lacks"
             raise EngineUnavailable(f"can't load {file.name!r}: {detail}")
         return model
+
+    def _gpu_layers(self, device: str) -> int:
+        """Raises `EngineUnavailable` for a device that is unknown or that this build lacks."""
+        if device == "cpu":
+            return 0
+        if device not in _ON_GPU:
+            known = ", ".join(("cpu", *_ON_GPU))
+            raise EngineUnavailable(f"device {device!r} is not known; the devices are: {known}")
+        if not self._llama.llama_supports_gpu_offload():
+            detail = f"device {device!r}: this llama-cpp-python was built without a GPU"
+            raise EngineUnavailable(f"{detail}; build it for yours, or use the device cpu")
+        return _EVERY_LAYER
 
     def _make_context(self, options: EngineOptions, context_tokens: int) -> Any:
         """Each sequence has memory of its own: with shared memory llama.cpp would take the
@@ -106,11 +119,11 @@ class LlamaEngine:
         return len(self._tokens.encode(text)) if text else 0
 
     def free_sequence(self) -> int | None:
-        return self._free.pop() if self._free else None
+        return heapq.heappop(self._free) if self._free else None
 
     def give_back(self, sequence: int) -> None:
         self.forget(sequence, 0)
-        self._free.append(sequence)
+        heapq.heappush(self._free, sequence)
 
     def forget(self, sequence: int, length: int) -> None:
         self._llama.llama_memory_seq_rm(self._memory, sequence, length, -1)
@@ -119,17 +132,7 @@ class LlamaEngine:
         self._llama.llama_memory_seq_cp(self._memory, sequence, to, -1, -1)
 
     def start(self, job: Job, emit: Emit) -> TokenGeneration[LlamaState]:
-        return TokenGeneration(
-            job,
-            emit,
-            prompt=self._tokens.encode(job.prompt),
-            text=GgufText(self._tokens),
-            stop_ids=self._tokens.stop_ids,
-            kept=self._kept,
-            new_state=self._new_state,
-            constraint=self._constraint(job),
-            random=self._random,
-        )
+        return TokenGeneration(job, emit, self._speech, kept=self._kept, new_state=self._new_state)
 
     def _new_state(self) -> LlamaState:
         while (sequence := self.free_sequence()) is None:
@@ -137,26 +140,20 @@ class LlamaEngine:
                 raise RuntimeError("no sequence is free")
         return LlamaState(self, sequence)
 
-    def _constraint(self, job: Job) -> Constraint | None:
-        if job.schema is None:
-            return None
-        if self._grammar is None:
-            self._grammar = self._tokens.for_grammar()
-        return Constraint(self._grammar, job.schema)
-
     def advance(self, running: Sequence[TokenGeneration[LlamaState]]) -> list[bool]:
-        batch, places = self._batch, list[int]()
+        batch, places = self._batch, dict[int, int]()
         batch.n_tokens = 0
-        for each in running:
+        # llama.cpp reads sequences together only where their numbers rise one by one.
+        for each in sorted(running, key=lambda each: each.state.sequence):
             self._add(each)
-            places.append(batch.n_tokens - 1)
+            places[each.state.sequence] = batch.n_tokens - 1
         code = self._llama.llama_decode(self._context, batch)
         if code != 0:
             reason = "its cache is full" if code == 1 else f"llama.cpp's code {code}"
             raise RuntimeError(f"the prompt could not be read: {reason}")
         rows = [
-            self._logits(place) if each.wants_logits else None
-            for each, place in zip(running, places, strict=True)
+            self._logits(places[each.state.sequence]) if each.wants_logits else None
+            for each in running
         ]
         for each in running:
             each.state.length += len(each.pending())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from adapters.models.engine import EngineUnavailable
+from adapters.models.engine import EngineUnavailable, imported
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -62,17 +62,17 @@ class GgufTokens:
         size = self._llama.llama_token_to_piece(self._vocab, token, buffer, _PIECE_BYTES, 0, False)
         return buffer.raw[: max(size, 0)]
 
-    def for_grammar(self) -> LLTokenizer:
-        try:
-            from llguidance.llamacpp import lltokenizer_from_vocab
-        except ImportError as error:
-            raise RuntimeError(f"llguidance is not installed; run: {_REMEDY}") from error
+    def streamed(self) -> GgufText:
+        return GgufText(self)
+
+    def for_grammar(self, vocab_size: int) -> LLTokenizer:
+        library = imported("llguidance.llamacpp", extra="tokens")
         with warnings.catch_warnings():  # llguidance 1.9 asks by a name that is going away
             warnings.simplefilter("ignore", DeprecationWarning)
-            tokenizer: LLTokenizer = lltokenizer_from_vocab(
-                self._vocab, eos_token=list(self.stop_ids)
+            table: LLTokenizer = library.lltokenizer_from_vocab(
+                self._vocab, n_vocab=vocab_size, eos_token=list(self.stop_ids)
             )
-        return tokenizer
+        return table
 
 
 class GgufText:

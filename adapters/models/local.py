@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
 
-from adapters.models.engine import Engine, EngineUnavailable, Job, Outcome, reason_of
+from adapters.models.engine import (
+    Engine,
+    EngineMaker,
+    EngineOptions,
+    EngineUnavailable,
+    Job,
+    Outcome,
+    reason_of,
+)
 from adapters.models.line import Item, Line, Run, Started
 from agents.errors import BackendError, PromptTooLong
 from agents.ports import Capabilities, Delta, Finish, ModelRequest, Queued, Usage
 from agents.prompts.image_cost import images_cost
-from agents.prompts.templates import TemplateFamily, render
+from agents.prompts.templates import TemplateFamily, render, stop_tags
 
 log = structlog.get_logger(__name__)
 _SHORT_CHARS = 2000  # tokenized in the loop: below 1 ms
@@ -41,12 +51,21 @@ class LocalBackend:
     async def load(
         cls,
         name: str,
-        build: Callable[[], Engine[Any]],
+        make: EngineMaker,
+        path: Path,
         *,
         template: TemplateFamily,
         capabilities: Capabilities,
+        options: EngineOptions,
     ) -> Self:
-        """Build the engine by the thread that will run it; raises `BackendError`."""
+        """Make the engine by the thread that will run it; raises `BackendError`."""
+        build = partial(
+            make,
+            path,
+            options=options,
+            context_tokens=capabilities.context_tokens,
+            stops=stop_tags(template),
+        )
         line = Line(build, name=f"engine-{name}")
         try:
             engine = await asyncio.wrap_future(line.engine)
@@ -55,6 +74,9 @@ class LocalBackend:
         except asyncio.CancelledError:
             line.abandon()
             raise
+        except Exception as error:  # libraries raise bare Exception at damaged files
+            detail = f"can't load {path.name!r}: {reason_of(error)}"
+            raise BackendError(name, detail, retryable=True) from error
         log.info("model.loaded", backend=name, images=engine.takes_images, slots=engine.slots)
         return cls(name, engine, template=template, capabilities=capabilities, line=line)
 

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from adapters.models.engine import NO_OPTIONS, EngineOptions
 from adapters.models.local import LocalBackend
 from adapters.models.mlx_engine import MlxEngine
 from agents.ports import Capabilities
-from agents.prompts.templates import TemplateFamily, stop_tags
+from agents.prompts.templates import TemplateFamily
 
 
 async def load(
@@ -23,15 +22,7 @@ async def load(
     capabilities: Capabilities,
     options: EngineOptions = NO_OPTIONS,
 ) -> LocalBackend:
-    """Load the model off the loop; raises `BackendError`.
-
-    It keeps four whole contexts of prompt prefixes unless told otherwise.
-    """
-    build = partial(
-        MlxEngine,
-        path,
-        options=options,
-        context_tokens=capabilities.context_tokens,
-        stops=stop_tags(template),
+    """Load the model off the loop; raises `BackendError`."""
+    return await LocalBackend.load(
+        name, MlxEngine, path, template=template, capabilities=capabilities, options=options
     )
-    return await LocalBackend.load(name, build, template=template, capabilities=capabilities)

@@ -7,21 +7,19 @@ MLX's CPU build gains little by it: eight conversations gave 1.1 to 2.0 times on
 from __future__ import annotations
 
 import gc
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy
 
-from adapters.models.constraint import Constraint, Logits
-from adapters.models.engine import Emit, EngineOptions, EngineUnavailable, Job, reason_of
-from adapters.models.hf_tokens import TextStream, TokenizerFile
+from adapters.models.constraint import Logits
+from adapters.models.engine import Emit, EngineOptions, EngineUnavailable, Job, imported
+from adapters.models.hf_tokens import TokenizerFile
 from adapters.models.prefixes import KeptPrefixes
-from adapters.models.token_loop import TokenGeneration
+from adapters.models.token_loop import Speech, TokenGeneration
 
 _SLOTS = 8
-_CONTEXTS_KEPT = 4
 
 
 class MlxState:
@@ -63,21 +61,16 @@ class MlxEngine:
     def __init__(
         self, path: Path, *, options: EngineOptions, context_tokens: int, stops: Sequence[str]
     ) -> None:
-        self._core, self._caches = _import("mlx.core"), _import("mlx_lm.models.cache")
+        self._core = imported("mlx.core", extra="mlx")
+        self._caches = imported("mlx_lm.models.cache", extra="mlx")
         if not path.is_dir():
             raise EngineUnavailable(f"model folder {path.name!r} does not exist")
         self._tokens = TokenizerFile(path, stops=stops)
-        try:
-            self._model, config = _import("mlx_lm.utils").load_model(path)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
-        self._vocabulary = int(config["vocab_size"])
-        self._grammar: Any = None
-        self._random = numpy.random.default_rng(options.seed)
+        self._model, config = imported("mlx_lm.utils", extra="mlx").load_model(path)
+        size = int(config["vocab_size"])
+        self._speech = Speech(self._tokens, vocab_size=size, seed=options.seed)
         self.slots = options.slots or _SLOTS
-        kept = options.kept_tokens
-        kept = _CONTEXTS_KEPT * context_tokens if kept is None else kept
-        self._kept: KeptPrefixes[MlxState] = KeptPrefixes(max_tokens=kept)
+        self._kept: KeptPrefixes[MlxState] = KeptPrefixes(max_tokens=options.kept(context_tokens))
         self._together: list[_Generation] = []  # whose caches are merged into `_merged`
         self._merged: list[Any] = []
 
@@ -86,28 +79,13 @@ class MlxEngine:
 
     def start(self, job: Job, emit: Emit) -> _Generation:
         generation = _Generation(
-            job,
-            emit,
-            prompt=self._tokens.encode(job.prompt),
-            text=TextStream(self._tokens),
-            stop_ids=self._tokens.stop_ids,
-            kept=self._kept,
-            new_state=self._new_state,
-            constraint=self._constraint(job),
-            random=self._random,
+            job, emit, self._speech, kept=self._kept, new_state=self._new_state
         )
         generation.engine = self
         return generation
 
     def _new_state(self) -> MlxState:
         return MlxState(self._caches.make_prompt_cache(self._model))
-
-    def _constraint(self, job: Job) -> Constraint | None:
-        if job.schema is None:
-            return None
-        if self._grammar is None:
-            self._grammar = self._tokens.for_grammar(self._vocabulary)
-        return Constraint(self._grammar, job.schema)
 
     def advance(self, running: Sequence[_Generation]) -> list[bool]:
         writing = [each for each in running if len(each.pending()) == 1]
@@ -157,11 +135,3 @@ class MlxEngine:
         self._together, self._merged = [], []
         gc.collect()
         self._core.clear_cache()
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        remedy = "the engine is not installed; run: pip install 'firstline[mlx]'"
-        raise EngineUnavailable(remedy) from error

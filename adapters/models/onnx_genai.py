@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from adapters.models.engine import NO_OPTIONS, EngineOptions
@@ -11,7 +10,7 @@ from adapters.models.local import LocalBackend
 from adapters.models.onnx_genai_engine import GenaiEngine
 from agents.ports import Capabilities
 from agents.prompts.image_cost import max_image_tokens
-from agents.prompts.templates import TemplateFamily, stop_tags
+from agents.prompts.templates import TemplateFamily
 
 NUM_CROPS = 16  # always: it ignores the folder's own number (facts: phi.md 1.6)
 
@@ -31,11 +30,6 @@ async def load(
     if template == "phi3_vision":
         most = max_image_tokens(NUM_CROPS)
         capabilities = replace(capabilities, num_crops=NUM_CROPS, image_tokens=most)
-    build = partial(
-        GenaiEngine,
-        path,
-        options=options,
-        context_tokens=capabilities.context_tokens,
-        stops=stop_tags(template),
+    return await LocalBackend.load(
+        name, GenaiEngine, path, template=template, capabilities=capabilities, options=options
     )
-    return await LocalBackend.load(name, build, template=template, capabilities=capabilities)

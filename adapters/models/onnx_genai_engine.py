@@ -10,7 +10,6 @@ only to the start of a turn, so conversations share the thread step by step inst
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,16 +17,15 @@ from typing import Any, Self
 
 import numpy
 
-from adapters.models.constraint import Constraint, Logits
-from adapters.models.engine import Emit, EngineOptions, EngineUnavailable, Job, Outcome, reason_of
-from adapters.models.hf_tokens import TextStream, TokenizerFile
+from adapters.models.constraint import Logits
+from adapters.models.engine import Emit, EngineOptions, EngineUnavailable, Job, Outcome, imported
+from adapters.models.hf_tokens import TokenizerFile
 from adapters.models.prefixes import KeptPrefixes
-from adapters.models.token_loop import TokenGeneration
+from adapters.models.token_loop import Speech, TokenGeneration
 from agents.ports import FinishReason
 
 VISION_CONFIG = "processor_config.json"
 _SLOTS = 4
-_CONTEXTS_KEPT = 4
 # Ours to the engine's; None is its own CPU code.
 _PROVIDERS = {"cpu": None, "cuda": "cuda", "dml": "dml", "qnn": "QNN", "openvino": "OpenVINO"}
 
@@ -98,29 +96,24 @@ class GenaiEngine:
     def __init__(
         self, path: Path, *, options: EngineOptions, context_tokens: int, stops: Sequence[str]
     ) -> None:
-        self._genai = _import_genai()
+        self._genai = imported("onnxruntime_genai", extra="onnx")
         if not (path / "genai_config.json").is_file():
             detail = f"{path.name!r} is no ONNX Runtime GenAI folder: it has no genai_config.json"
             raise EngineUnavailable(detail)
         config = json.loads((path / "genai_config.json").read_text(encoding="utf-8"))
-        self._vocabulary = int(config["model"]["vocab_size"])
         self._tokens = TokenizerFile(path, stops=stops)
         self._context_tokens = context_tokens
         windowed = "sliding_window" in config["model"]["decoder"]
-        try:
-            self._model = self._genai.Model(self._config(path, options, windowed=windowed))
-            self.takes_images = (path / VISION_CONFIG).is_file()
-            self._processor: Any = (
-                self._model.create_multimodal_processor() if self.takes_images else None
-            )
-        except RuntimeError as error:
-            raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
-        self._grammar: Any = None
-        self._random = numpy.random.default_rng(options.seed)
+        self._model = self._genai.Model(self._config(path, options, windowed=windowed))
+        self.takes_images = (path / VISION_CONFIG).is_file()
+        self._processor: Any = (
+            self._model.create_multimodal_processor() if self.takes_images else None
+        )
+        size = int(config["model"]["vocab_size"])
+        self._speech = Speech(self._tokens, vocab_size=size, seed=options.seed)
         # A generator's cache has room for the whole context, so conversations are counted.
         self.slots = options.slots or _SLOTS
-        kept = options.kept_tokens
-        kept = _CONTEXTS_KEPT * context_tokens if kept is None else kept
+        kept = options.kept(context_tokens)
         # A model with eyes can't go back in its cache (0.18.0), so it keeps nothing.
         states = 0 if self.takes_images else kept // context_tokens
         self._kept: KeptPrefixes[GenaiState] = KeptPrefixes(max_tokens=kept, max_states=states)
@@ -157,29 +150,12 @@ class GenaiEngine:
     def start(self, job: Job, emit: Emit) -> TokenGeneration[GenaiState] | ImageGeneration:
         if job.images:
             return self._start_with_images(job, emit)
-        return TokenGeneration(
-            job,
-            emit,
-            prompt=self._tokens.encode(job.prompt),
-            text=TextStream(self._tokens),
-            stop_ids=self._tokens.stop_ids,
-            kept=self._kept,
-            new_state=self._new_state,
-            constraint=self._constraint(job),
-            random=self._random,
-        )
+        return TokenGeneration(job, emit, self._speech, kept=self._kept, new_state=self._new_state)
 
     def _new_state(self) -> GenaiState:
         params = self._genai.GeneratorParams(self._model)
         params.set_search_options(max_length=self._context_tokens, batch_size=1)
         return GenaiState(self._genai.Generator(self._model, params))
-
-    def _constraint(self, job: Job) -> Constraint | None:
-        if job.schema is None:
-            return None
-        if self._grammar is None:
-            self._grammar = self._tokens.for_grammar(self._vocabulary)
-        return Constraint(self._grammar, job.schema)
 
     def _start_with_images(self, job: Job, emit: Emit) -> ImageGeneration:
         params = self._genai.GeneratorParams(self._model)
@@ -238,11 +214,3 @@ _DEVICE_REMEDIES = {
     "cuda": "it needs the package onnxruntime-genai-cuda and an NVIDIA GPU",
     "dml": "it needs the package onnxruntime-genai-directml on Windows",
 }
-
-
-def _import_genai() -> Any:
-    try:
-        return importlib.import_module("onnxruntime_genai")
-    except ImportError as error:
-        remedy = "the engine is not installed; run: pip install 'firstline[onnx]'"
-        raise EngineUnavailable(remedy) from error

@@ -23,7 +23,7 @@ from adapters.models.engine import (
     Job,
     Outcome,
     cores,
-    reason_of,
+    imported,
 )
 from adapters.models.grammar import SchemaNotCovered, grammar_of
 from agents.ports import ImageData
@@ -62,21 +62,19 @@ class OpenVinoEngine:
         context_tokens: int,
         stops: Sequence[str],
     ) -> None:
-        self._genai = _import_genai()
+        self._genai = imported("openvino_genai", extra="openvino")
         self._generating = threading.Lock()  # the pipeline refuses a second caller
         if not path.exists():
             raise EngineUnavailable(f"model path {path.name!r} does not exist")
         self.takes_images = (path / VISION_FILE).exists()
         kind = self._genai.VLMPipeline if self.takes_images else self._genai.LLMPipeline
-        try:
-            self._pipeline = kind(
-                str(path),
-                options.device or "CPU",
-                scheduler_config=self._scheduler(options.kept_tokens or 4 * context_tokens),
-                INFERENCE_NUM_THREADS=options.threads or cores(),
-            )
-        except RuntimeError as error:
-            raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
+        tokens = max(options.kept(context_tokens), context_tokens)  # a running prompt is in it
+        self._pipeline = kind(
+            str(path),
+            options.device or "CPU",
+            scheduler_config=self._scheduler(tokens),
+            INFERENCE_NUM_THREADS=options.threads or cores(),
+        )
         self._tokenizer = self._pipeline.get_tokenizer()
         self._stop_ids = {ids[0] for ids in map(self.encode, stops) if len(ids) == 1}
 
@@ -157,14 +155,6 @@ class OpenVinoEngine:
         """Give the model's memory back."""
         del self._pipeline, self._tokenizer
         gc.collect()
-
-
-def _import_genai() -> Any:
-    try:
-        return importlib.import_module("openvino_genai")
-    except ImportError as error:
-        remedy = "the engine is not installed; run: pip install 'firstline[openvino]'"
-        raise EngineUnavailable(remedy) from error
 
 
 def _chunks(text: str) -> list[str]:

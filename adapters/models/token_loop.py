@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy
 
@@ -11,6 +11,10 @@ from adapters.models.constraint import Constraint, Logits
 from adapters.models.engine import Emit, Job, Outcome
 from adapters.models.prefixes import KeptPrefixes, State
 from agents.ports import FinishReason
+from tools.contract import JsonSchema
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
 
 S = TypeVar("S", bound=State)
 PROMPT_CHUNK = 256  # tokens read in one step, so that others and a cancel wait little
@@ -24,6 +28,35 @@ class StreamedText(Protocol):
     def rest(self) -> str: ...
 
 
+class Vocabulary(Protocol):
+    """A model's tokens."""
+
+    stop_ids: tuple[int, ...]
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def streamed(self) -> StreamedText:
+        """For a new answer."""
+
+    def for_grammar(self, vocab_size: int) -> LLTokenizer: ...
+
+
+class Speech:
+    """What all generations of one model share: its tokens, its grammars' table, chance."""
+
+    def __init__(self, tokens: Vocabulary, *, vocab_size: int, seed: int | None) -> None:
+        self.tokens, self._vocab_size = tokens, vocab_size
+        self.random = numpy.random.default_rng(seed)
+        self._table: LLTokenizer | None = None  # made when the first schema comes
+
+    def constraint(self, schema: JsonSchema | None) -> Constraint | None:
+        if schema is None:
+            return None
+        if self._table is None:
+            self._table = self.tokens.for_grammar(self._vocab_size)
+        return Constraint(self._table, schema)
+
+
 class TokenGeneration(Generic[S]):
     """Say what to read with `pending`, read it into `state`, and hand the logits to `take`."""
 
@@ -31,18 +64,17 @@ class TokenGeneration(Generic[S]):
         self,
         job: Job,
         emit: Emit,
+        speech: Speech,
         *,
-        prompt: list[int],
-        text: StreamedText,
-        stop_ids: tuple[int, ...],
         kept: KeptPrefixes[S],
         new_state: Callable[[], S],
-        constraint: Constraint | None,
-        random: numpy.random.Generator,
+        prompt: list[int] | None = None,
     ) -> None:
-        self._job, self._emit, self._text = job, emit, text
-        self._stop_ids, self._kept = stop_ids, kept
-        self._constraint, self._random = constraint, random
+        """`prompt` is set where it holds more than the job's text."""
+        prompt = speech.tokens.encode(job.prompt) if prompt is None else prompt
+        self._job, self._emit, self._kept = job, emit, kept
+        self._text, self._stop_ids = speech.tokens.streamed(), speech.tokens.stop_ids
+        self._constraint, self._random = speech.constraint(job.schema), speech.random
         state, self._cached = kept.take(prompt)
         self.state = state if state is not None else new_state()
         self._prompt_tokens = len(prompt)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
+from adapters.models.crops import crops_of
 from adapters.models.engine import NO_OPTIONS, EngineOptions
 from adapters.models.local import LocalBackend
-from adapters.models.openvino import crops_of
 from adapters.models.transformers_engine import TransformersEngine
 from agents.ports import Capabilities
 from agents.prompts.image_cost import max_image_tokens
-from agents.prompts.templates import TemplateFamily, stop_tags
+from agents.prompts.templates import TemplateFamily
 
 
 async def load(
@@ -23,18 +22,15 @@ async def load(
     capabilities: Capabilities,
     options: EngineOptions = NO_OPTIONS,
 ) -> LocalBackend:
-    """Load the model off the loop; raises `BackendError`.
-
-    It keeps four whole contexts of prompt prefixes unless told otherwise.
-    """
+    """Load the model off the loop; raises `BackendError`."""
     if template == "phi3_vision":
         crops = crops_of(path)
         capabilities = replace(capabilities, num_crops=crops, image_tokens=max_image_tokens(crops))
-    build = partial(
+    return await LocalBackend.load(
+        name,
         TransformersEngine,
         path,
+        template=template,
+        capabilities=capabilities,
         options=options,
-        context_tokens=capabilities.context_tokens,
-        stops=stop_tags(template),
     )
-    return await LocalBackend.load(name, build, template=template, capabilities=capabilities)

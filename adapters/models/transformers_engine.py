@@ -7,32 +7,28 @@ and would be a stranger's program in the bot.
 from __future__ import annotations
 
 import gc
-import importlib
 import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy
-
-from adapters.models.constraint import Constraint, Logits
+from adapters.models.constraint import Logits
 from adapters.models.engine import (
     Emit,
     EngineOptions,
     EngineUnavailable,
     Job,
     cores,
-    reason_of,
+    imported,
 )
-from adapters.models.hf_tokens import TextStream, TokenizerFile
+from adapters.models.hf_tokens import TokenizerFile
 from adapters.models.prefixes import KeptPrefixes
-from adapters.models.token_loop import TokenGeneration
+from adapters.models.token_loop import Speech, TokenGeneration
 from adapters.models.transformers_rope import LongRope
 from adapters.models.transformers_rows import ATTENTION, MODEL_TYPES, Pass, RowState, register
 
 _SLOTS = 8
-_CONTEXTS_KEPT = 4
 _VISION = "phi3_v"
 _NOT_HERE = {
     "phi3small": "its code needs CUDA kernels and can't run here; use phi-3.5-mini instead",
@@ -81,7 +77,8 @@ class TransformersEngine:
     def __init__(
         self, path: Path, *, options: EngineOptions, context_tokens: int, stops: Sequence[str]
     ) -> None:
-        self._torch, self._library = _import("torch"), _import("transformers")
+        self._torch = imported("torch", extra="transformers")
+        self._library = imported("transformers", extra="transformers")
         if options.threads or not self._torch.cuda.is_available():
             self._torch.set_num_threads(options.threads or cores())
         config = _config_of(path)
@@ -92,21 +89,13 @@ class TransformersEngine:
         self._together = config.get("model_type") in MODEL_TYPES
         if self._together:
             register()
-        try:
-            self._model = self._load(path, config)
-            self._vocabulary = int(config["vocab_size"])
-        except EngineUnavailable:
-            raise
-        except Exception as error:  # damaged weights raise bare Exception
-            raise EngineUnavailable(f"can't load {path.name!r}: {reason_of(error)}") from error
+        self._model = self._load(path, config)
+        size = int(config["vocab_size"])
+        self._speech = Speech(self._tokens, vocab_size=size, seed=options.seed)
         self._window: int | None = getattr(self._model.config, "sliding_window", None)
         self._rope = LongRope(self._torch, self._model, config)
-        self._grammar: Any = None
-        self._random = numpy.random.default_rng(options.seed)
         self.slots = options.slots or _SLOTS
-        kept = options.kept_tokens
-        kept = _CONTEXTS_KEPT * context_tokens if kept is None else kept
-        self._max_kept = kept
+        self._max_kept = kept = options.kept(context_tokens)
         self._kept: dict[bool, KeptPrefixes[Any]] = {
             long: KeptPrefixes(max_tokens=kept) for long in (False, True)
         }
@@ -154,13 +143,10 @@ class TransformersEngine:
         generation = _Generation(
             job,
             emit,
-            prompt=prompt,
-            text=TextStream(self._tokens),
-            stop_ids=self._tokens.stop_ids,
+            self._speech,
             kept=self._kept[long],
             new_state=lambda: self._new_state(long),
-            constraint=self._constraint(job),
-            random=self._random,
+            prompt=prompt,
         )
         generation.engine, generation.pictures = self, pictures
         return generation
@@ -174,13 +160,6 @@ class TransformersEngine:
         """Free what is kept of the other kind until both are within the limit."""
         while sum(each.tokens for each in self._kept.values()) > self._max_kept:
             self._kept[not long].drop_oldest()
-
-    def _constraint(self, job: Job) -> Constraint | None:
-        if job.schema is None:
-            return None
-        if self._grammar is None:
-            self._grammar = self._tokens.for_grammar(self._vocabulary)
-        return Constraint(self._grammar, job.schema)
 
     def advance(self, running: Sequence[_Generation]) -> list[bool]:
         ended: dict[int, bool] = {}
@@ -256,11 +235,3 @@ def _config_of(path: Path) -> dict[str, Any]:
     if reason := _NOT_HERE.get(config.get("model_type", "")):
         raise EngineUnavailable(f"{path.name!r}: {reason}")
     return config
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        remedy = "the engine is not installed; run: pip install 'firstline[transformers]'"
-        raise EngineUnavailable(remedy) from error

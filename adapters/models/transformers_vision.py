@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.models.openvino import crops_of
+from adapters.models.crops import crops_of
 from adapters.models.transformers_rows import ATTENTION
 from agents.ports import ImageData
 from agents.prompts.image_cost import image_tokens, size_of

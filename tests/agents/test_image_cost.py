@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from adapters.models.openvino import crops_of
+from adapters.models.crops import crops_of
 from adapters.models.scripted import Say, ScriptedBackend
 from agents.errors import PromptTooLong
 from agents.ports import Capabilities, ImageData, ModelRequest, PromptMessage, complete
