@@ -122,6 +122,14 @@ class BrowserAdapter:
     def reply(self, message: Message) -> BrowserReply:
         return BrowserReply(self.thread(message.conversation.channel), message)
 
+    async def answer_only(self) -> None:
+        """The page is where its process is: nothing is to be opened."""
+        await self.closing.wait()
+
+    async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        for message_id in message_ids:
+            self.thread(conversation.channel).drop(message_id)
+
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         return await self.uploads.fetch(attachment, max_bytes=max_bytes)
 
@@ -193,7 +201,7 @@ class BrowserReply:
         self._entry: Entry | None = None
         self._parts: dict[int, str] = {}
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         entry = await self._shown(placeholder)
         entry.state = "working"
         self._thread.touch(entry)
@@ -207,13 +215,20 @@ class BrowserReply:
         entry.activities, entry.status = draft.activities, draft.status
         self._thread.touch(entry)
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         entry = await self._shown(None)
         self._parts[index] = text
         entry.parts = [part for _, part in sorted(self._parts.items())]
         entry.state, entry.status = "done", ""
         self._thread.touch(entry)
         return entry.entry_id if index == 0 else f"{entry.entry_id}.{index}"
+
+    async def remove(self) -> None:
+        if self._entry is not None:
+            self._thread.drop(self._entry.entry_id)
+            self._entry = None
 
     async def aclose(self) -> None:
         if self._entry is not None and self._entry.state == "working":

@@ -56,7 +56,7 @@ class DiscordReply:
         self._edits = PacedEdits(pool, self._edit, name=f"discord {message.event_id}")
         self._typing: asyncio.Task[None] | None = None
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         """Post the placeholder as a reply, or adopt the one of an earlier process."""
         if placeholder is None:
             await self._pool.take(Urgency.FIRST)
@@ -72,7 +72,9 @@ class DiscordReply:
         if self._placeholder:
             self._edits.show(preview(draft))
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         """Put final part `index` in place; never skipped, and first in line for a slot."""
         if len(text) > MESSAGE_CHARS:
             detail = f"part of {len(text)} characters is over the limit of {MESSAGE_CHARS}"

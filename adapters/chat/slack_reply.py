@@ -66,7 +66,7 @@ class SlackReply:
         self._doubtful = False  # an earlier try may have posted something
         self._edits = PacedEdits(pools.edits(), self._edit, name=message.event_id)
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if placeholder:
             self._channel, _, self._ts = placeholder.partition(":")
             self._doubtful = True
@@ -78,7 +78,9 @@ class SlackReply:
         if self._ts and (text := preview(draft, PART_CHARS)):
             self._edits.show(text)
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         await self._edits.aclose()
         if index == 0 and self._ts:
             try:

@@ -115,6 +115,13 @@ class TerminalAdapter:
     def reply(self, message: Message) -> TerminalReply:
         return TerminalReply(self._screen, message, self._end_of(message))
 
+    async def answer_only(self) -> None:
+        """Replies are printed by the process that has the terminal: nothing is to be opened."""
+        await asyncio.Event().wait()
+
+    async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        """What was printed stays printed."""
+
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         path = _path_of(attachment.locator)
         return await asyncio.to_thread(read_capped, path, name=attachment.name, max_bytes=max_bytes)
@@ -220,7 +227,7 @@ class TerminalReply:
         self._parts: dict[int, str] = {}
         self._status = ""
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         self._screen.status("thinking")
         return placeholder or f"{self._message.message_id}.reply"
 
@@ -235,13 +242,18 @@ class TerminalReply:
             self._screen.status(visible(draft.status))
         self._grow(visible(draft.text))
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         if index not in self._parts:
             self._parts[index] = text
             self._grow(visible(text), final=True)
             self._screen.whole(visible(text))
             self._shown = ""
         return f"{self._message.message_id}.reply.{index}"
+
+    async def remove(self) -> None:
+        self._screen.restart()
 
     async def aclose(self) -> None:
         self._screen.status("")

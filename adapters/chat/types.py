@@ -8,6 +8,7 @@ AdapterError
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
@@ -62,6 +63,21 @@ class Command(msgspec.Struct, frozen=True):
     author: Author
 
 
+class Press(msgspec.Struct, frozen=True):
+    """A button under a reply: `stop` the turn that answers `event_id`, or answer it `again`.
+
+    `channel` is where the button was pressed, as the platform tells it; nothing in it comes
+    from the button.
+    """
+
+    kind: Literal["stop", "again"]
+    event_id: str
+    adapter: str
+    tenant: str
+    channel: str
+    author: Author
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one message of the platform can hold, and how fast messages may follow."""
@@ -92,10 +108,12 @@ class ReplyStream(Protocol):
     """One reply in the making. The adapter paces; callers never wait for a rate limit
     except in `open` and `deliver`."""
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         """Show the first sign of life; returns the placeholder message's id.
 
         `placeholder` is the id from an earlier process that died: adopt it, post nothing.
+        `again` without one says that such a process may have posted it and not told: look for
+        it before posting.
         """
         ...
 
@@ -103,12 +121,20 @@ class ReplyStream(Protocol):
         """Offer a newer draft; drafts in between may be skipped. Never blocks or raises."""
         ...
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         """Put final part `index` in place; returns its message id.
 
         Part 0 replaces the placeholder's whole text; later parts follow it in order.
-        `token` is the part's idempotency token (at most 25 characters).
+        `token` is the part's idempotency token (at most 25 characters). `tried_s_ago` is None
+        when nobody can have sent the part yet, else how long ago the first try began: then
+        look for the part before posting it.
         """
+        ...
+
+    async def remove(self) -> None:
+        """Take away all that is visible of the reply: its question was deleted."""
         ...
 
     async def aclose(self) -> None:
@@ -140,6 +166,29 @@ class Inbox(Protocol):
         """Run a command; returns the sentence for its author."""
         ...
 
+    async def revise(self, message: Message, *, edited_at: float) -> None:
+        """A person changed what they said: `message` as it reads now, under its old id.
+
+        Raises `NotAccepted` as `accept` does, and so does `retract`.
+        """
+        ...
+
+    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+        """What a person said was deleted."""
+        ...
+
+    async def press(self, press: Press) -> str:
+        """A button was pressed; returns the sentence for who pressed it, often empty."""
+        ...
+
+    async def marks(self, tenant: str) -> Mapping[str, float]:
+        """Until when each channel was heard: the newest `sent_at` accepted there.
+
+        The entry "" is the newest of all. Empty when the tenant was never heard: then
+        nothing said before is answered. Raises `NotAccepted` while the store is away.
+        """
+        ...
+
 
 class ChatAdapter(Protocol):
     @property
@@ -160,7 +209,21 @@ class ChatAdapter(Protocol):
         """
         ...
 
+    async def answer_only(self) -> None:
+        """Open what `reply`, `fetch` and `remove` need, and listen to nothing, until cancelled.
+
+        Raises `AdapterError` like `run`.
+        """
+        ...
+
     def reply(self, message: Message) -> ReplyStream: ...
+
+    async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        """Delete our own messages by the ids `open` and `deliver` gave; gone ones are fine.
+
+        Raises `DeliveryError`.
+        """
+        ...
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         """The attachment's bytes; raises `AttachmentError`."""

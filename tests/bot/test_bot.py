@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,8 +48,15 @@ class Chat:
             raise self.crash
         await asyncio.Event().wait()
 
+    async def answer_only(self) -> None:
+        await asyncio.Event().wait()
+
     def reply(self, message: Message) -> ChatReply:
         return ChatReply(self, message.message_id)
+
+    async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        for message_id in message_ids:
+            self.delivered.pop(message_id.rpartition(".")[0], None)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         raise AdapterError("no files here")
@@ -60,7 +67,7 @@ class ChatReply:
     chat: Chat
     message_id: str
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if self.chat.outages:
             self.chat.outages -= 1
             raise DeliveryError(self.chat.name, "away", retryable=True)
@@ -69,9 +76,14 @@ class ChatReply:
     def show(self, draft: Draft) -> None:
         return None
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         self.chat.delivered.setdefault(self.message_id, []).append(text)
         return f"{self.message_id}.{index}"
+
+    async def remove(self) -> None:
+        self.chat.delivered.pop(self.message_id, None)
 
     async def aclose(self) -> None:
         return None

@@ -19,14 +19,19 @@ class Shown:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         return placeholder or "m1"
 
     def show(self, draft: Draft) -> None:
         self.drafts.append(draft)
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         return "m1"
+
+    async def remove(self) -> None:
+        self.drafts.clear()
 
     async def aclose(self) -> None:
         return None

@@ -11,7 +11,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from adapters.chat.browser import BrowserAdapter
 from adapters.chat.terminal import TerminalAdapter
-from adapters.chat.types import ChatAdapter, Command, Inbox, Message, NotAccepted, Receipt
+from adapters.chat.types import ChatAdapter, Command, Inbox, Message, NotAccepted, Press, Receipt
 from tests.contracts.serving import serving
 
 File = tuple[str, bytes]
@@ -51,12 +51,16 @@ class RecordingInbox:
         self.down = False
         self.answer = Receipt.ACCEPTED
         self.commands: list[Command] = []
+        self.revised: list[tuple[Message, float]] = []
+        self.retracted: list[tuple[str, str, str]] = []
+        self.presses: list[Press] = []
+        self.pressed = ""  # what a press is answered
+        self.heard_until: dict[str, dict[str, float]] = {}  # marks by tenant
         self._seen: set[str] = set()
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
 
     async def accept(self, message: Message) -> Receipt:
-        if self.down:
-            raise NotAccepted("the store is down")
+        self._heard()
         if self.answer is not Receipt.ACCEPTED:
             return self.answer
         if message.event_id in self._seen:
@@ -68,6 +72,26 @@ class RecordingInbox:
     async def command(self, command: Command) -> str:
         self.commands.append(command)
         return f"{command.name} is {command.argument}"
+
+    async def revise(self, message: Message, *, edited_at: float) -> None:
+        self._heard()
+        self.revised.append((message, edited_at))
+
+    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+        self._heard()
+        self.retracted.append((adapter, tenant, event_id))
+
+    async def press(self, press: Press) -> str:
+        self.presses.append(press)
+        return self.pressed
+
+    async def marks(self, tenant: str) -> Mapping[str, float]:
+        self._heard()
+        return self.heard_until.get(tenant, {})
+
+    def _heard(self) -> None:
+        if self.down:
+            raise NotAccepted("the store is down")
 
     async def next(self) -> Message:
         async with asyncio.timeout(10):

@@ -93,6 +93,13 @@ class Thread:
         self.touch(entry)
         return entry
 
+    def drop(self, entry_id: str) -> None:
+        """Take an entry away; pages see it by the order they are sent."""
+        kept = [entry for entry in self.entries if entry.entry_id != entry_id]
+        if len(kept) < len(self.entries):
+            self.entries = kept
+            self.touch()
+
     def touch(self, entry: Entry | None = None) -> None:
         """Mark an entry as changed and wake every reader."""
         self.revision += 1
@@ -144,6 +151,7 @@ class Reader:
         self.revision = -1 if known is None else known
         self._thread = thread
         self._sent: dict[str, dict[str, Any]] = {}
+        self._order: list[str] = []
 
     @property
     def mark(self) -> bytes:
@@ -157,9 +165,10 @@ class Reader:
         reset = self.revision < 0
         fresh = [entry for entry in thread.entries if reset or entry.revision > self.revision]
         self.revision = thread.revision
-        if not fresh and not reset:
+        order, before = [entry.entry_id for entry in thread.entries], self._order
+        if not fresh and not reset and order == before:
             return None
-        order = [entry.entry_id for entry in thread.entries]
+        self._order = order
         return {"reset": reset, "order": order, "entries": [self._change(item) for item in fresh]}
 
     def _change(self, entry: Entry) -> dict[str, Any]:
