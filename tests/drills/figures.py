@@ -1,0 +1,91 @@
+"""What the drills measured: `figures.json` beside this file, one entry for each row and test.
+
+Only full-size drills write it (or any drill under `FIRSTLINE_DRILL_RECORD=1`), so that
+`make test` leaves no trace. `python -m tests.drills.report` renders it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+import pytest
+
+FILE = Path(__file__).with_name("figures.json")
+RECORD = "FIRSTLINE_DRILL_RECORD"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One measured sentence; a failed drill keeps its row and says so."""
+
+    row: str
+    test: str  # path::name, without parameters
+    promise: str
+    figure: str
+    size: Literal["full", "CI"]
+    outcome: Literal["held", "failed"]
+    date: str  # YYYY-MM-DD, UTC
+
+
+class RecordFigure(Protocol):
+    def __call__(self, *, row: str, promise: str, figure: str) -> None: ...
+
+
+def read(file: Path = FILE) -> list[Figure]:
+    return msgspec.json.decode(file.read_bytes(), type=list[Figure]) if file.exists() else []
+
+
+def merge(known: list[Figure], new: list[Figure]) -> list[Figure]:
+    """The newest figure of each row and test; a CI size never hides a full one."""
+    kept = {(each.row, each.test): each for each in known}
+    for each in new:
+        old = kept.get((each.row, each.test))
+        if each.size == "full" or old is None or old.size == "CI":
+            kept[each.row, each.test] = each
+    return sorted(kept.values(), key=_order)
+
+
+def _order(figure: Figure) -> tuple[str, int, str]:
+    letters = figure.row.rstrip("0123456789")
+    return letters, int(figure.row[len(letters) :] or 0), figure.test
+
+
+def write(figures: list[Figure], file: Path = FILE) -> None:
+    text = msgspec.json.format(msgspec.json.encode(figures), indent=1)
+    half = file.with_suffix(".half")
+    half.write_bytes(text + b"\n")
+    half.replace(file)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture
+def record_figure(request: pytest.FixtureRequest) -> Iterator[RecordFigure]:
+    """Call it once a row at the end of a drill, before the last assertions; it prints too.
+
+    `figure` says what was counted: "100 kills: 0 lost, 0 doubled".
+    """
+    node = request.node
+    test = node.nodeid.partition("[")[0]
+    is_full = node.get_closest_marker("drill") is not None
+    failed_before, new = request.session.testsfailed, list[Figure]()
+
+    def record(*, row: str, promise: str, figure: str) -> None:
+        print(f"{row}: {figure}")
+        size: Literal["full", "CI"] = "full" if is_full else "CI"
+        new.append(Figure(row, test, promise, figure, size, "held", _today()))
+
+    yield record
+    if not is_full and os.environ.get(RECORD) != "1":
+        return
+    known = read()
+    if request.session.testsfailed > failed_before:
+        new = new or [each for each in known if each.test == test]
+        new = [msgspec.structs.replace(each, outcome="failed", date=_today()) for each in new]
+    write(merge(known, new))
