@@ -24,6 +24,7 @@ from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.privacy import LocalOnly
 from bot.records import Ending, Event
+from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
 from bot.stores import Stores
@@ -50,8 +51,10 @@ class Bot:
         *,
         ended: Callable[[Event, Ending], None],
         metrics: Metrics,
+        role: ProcessRole = "all",
     ) -> None:
         self.settings, self.stores, self.router, self.metrics = settings, stores, router, metrics
+        self.role = role
         self.adapters = {adapter.name: adapter for adapter in adapters}
         self._listening: set[str] = set()
         self._failed: list[AdapterError] = []
@@ -70,7 +73,7 @@ class Bot:
             max_chars=settings.limits.max_message_chars,
             notify=self._notify,
         )
-        self._runner = self._turn_runner(commands, ended)
+        self._runner = None if role == "intake" else self._turn_runner(commands, ended)
 
     def _turn_runner(
         self, commands: Commands, ended: Callable[[Event, Ending], None]
@@ -118,7 +121,7 @@ class Bot:
                 group.create_task(self._listen(adapter, stop), name=f"adapter.{name}")
                 for name, adapter in self.adapters.items()
             ]
-            await self.work(stop)
+            await (self._take_in(stop) if self.role == "intake" else self.work(stop))
             for task in listening:
                 task.cancel()
         if self._failed and len(self._failed) == len(self.adapters):
@@ -139,13 +142,21 @@ class Bot:
             self.inbox.close()
             probing.cancel()
 
+    async def _take_in(self, stop: asyncio.Event) -> None:
+        """Store what comes in until `stop`; answering is left to the workers."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await stop.wait()
+            self.inbox.close()
+            self._group = None  # what is told from here on, nobody would wait for
+
     async def _listen(self, adapter: ChatAdapter, stop: asyncio.Event) -> None:
         """Keep one platform connected; its trouble is never another's."""
         pause_s = _RESTART_PAUSE_S
         while not stop.is_set():
             self._listening.add(adapter.name)
             try:
-                await adapter.run(self.inbox)
+                await (adapter.answer_only() if self.role == "worker" else adapter.run(self.inbox))
                 stop.set()  # the person at the terminal left
             except AdapterError as error:
                 log.error("adapter.refused", adapter=adapter.name, error=str(error))
@@ -164,6 +175,8 @@ class Bot:
             stop.set()
 
     def _worker(self, name: str) -> Worker:
+        if self._runner is None:
+            raise RuntimeError("an intake has no workers")
         turns = self.settings.turns
         return Worker(
             adapter=name,
@@ -190,6 +203,7 @@ async def open_bot(
     ended: Callable[[Event, Ending], None] = lambda event, ending: None,
     metrics: Metrics | None = None,
     router: Router | None = None,
+    role: ProcessRole = "all",
 ) -> AsyncIterator[Bot]:
     """A bot over opened stores; its models are closed at the end."""
     router = router or await open_router(settings)
@@ -201,6 +215,7 @@ async def open_bot(
             tuple(adapters),
             ended=ended,
             metrics=metrics or Metrics(),
+            role=role,
         )
     finally:
         await router.aclose()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from bot import __version__
+from bot.roles import ProcessRole, RoleRefused, check_role
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -39,6 +40,13 @@ VolatileOption = Annotated[
     bool,
     typer.Option("--allow-volatile", help="Accept a Redis that may lose work; for trials."),
 ]
+RoleOption = Annotated[
+    ProcessRole,
+    typer.Option("--role", help="Take messages in, answer them, or both (docs/scaling.md)."),
+]
+PortOption = Annotated[
+    int | None, typer.Option("--port", help="In place of web.port; 0 takes any free one.")
+]
 
 
 def main() -> None:
@@ -51,17 +59,22 @@ def run(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     allow_volatile: VolatileOption = False,
+    role: RoleOption = "all",
+    port: PortOption = None,
 ) -> None:
     """Run the bot on every configured platform, and here when none is configured."""
-    settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    settings = _settings(
+        config, data_dir=data_dir, allow_volatile=allow_volatile, **{"web.port": port}
+    )
+    _check_role(settings, role)
     alone = not (settings.slack.enabled or settings.discord.enabled)
-    interactive = alone and sys.stdin.isatty()
+    interactive = alone and role == "all" and sys.stdin.isatty()
     _start_logs(settings, quiet="warning" if interactive else None)
 
     def start() -> Coroutine[Any, Any, int]:
         from bot.wiring import run_bot
 
-        return run_bot(settings, interactive=interactive)
+        return run_bot(settings, interactive=interactive, role=role)
 
     _finish(start)
 
@@ -194,11 +207,16 @@ def pull(
 
 
 def _settings(
-    config: Path | None, *, data_dir: Path | None = None, allow_volatile: bool = False
+    config: Path | None,
+    *,
+    data_dir: Path | None = None,
+    allow_volatile: bool = False,
+    **more: object,
 ) -> Settings:
+    """`more` are dotted names of single settings; None leaves one as it is."""
     from bot.settings import SettingsError, load_settings
 
-    overrides: dict[str, Any] = {}
+    overrides = {name: value for name, value in more.items() if value is not None}
     if data_dir is not None:
         overrides["data_dir"] = data_dir
     if allow_volatile:
@@ -206,6 +224,13 @@ def _settings(
     try:
         return load_settings(config, overrides=overrides)
     except SettingsError as error:
+        _stop(str(error), code=2)
+
+
+def _check_role(settings: Settings, role: ProcessRole) -> None:
+    try:
+        check_role(settings, role)
+    except RoleRefused as error:
         _stop(str(error), code=2)
 
 

@@ -112,13 +112,17 @@ class ServesRoles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What readiness looks at; `connected` tells which adapters have a session now."""
+    """What readiness looks at; `connected` tells which adapters have a session now.
+
+    `answers` is False in a process that only takes messages in and asks no model.
+    """
 
     ping: Callable[[], Awaitable[object]]
     adapters: tuple[str, ...]
     connected: Callable[[], Collection[str]]
     router: ServesRoles
     metrics: Metrics
+    answers: bool = True
 
 
 def health_routes(state: State) -> list[Route]:
@@ -154,7 +158,7 @@ async def _faults(state: State) -> dict[str, str]:
     for name in state.adapters:
         if name not in connected:
             faults[name] = "is not connected"
-    if fault := _models_fault(state.router):
+    if state.answers and (fault := _models_fault(state.router)):
         faults["models"] = fault
     return faults
 

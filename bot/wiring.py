@@ -1,4 +1,4 @@
-"""The two ways to run: as a service with every configured platform, or one chat here."""
+"""The ways to run: as a service, whole or in one role of it, or as one chat here."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from bot.app import Bot, open_bot, open_router
 from bot.health import Metrics, State, health_routes
 from bot.page import serve_page
 from bot.records import Ending, Event
+from bot.roles import ProcessRole
 from bot.settings import Settings
 from bot.shown import shown_turns
 from bot.stores import Stores, open_stores
@@ -29,9 +30,12 @@ from tools.identity import ConversationKey
 log = structlog.get_logger(__name__)
 
 PULL_COMMAND = "firstline models pull phi-3.5-mini"
+# Turns get 20 s of it (bot/worker.py); a service manager kills after 30.
+_STOP_WITHIN_S = 23.0
+_CUT_OFF_S = 1.5
 
 
-async def run_bot(settings: Settings, *, interactive: bool) -> int:
+async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = "all") -> int:
     """`firstline run`: until a signal, or until every platform refused us.
 
     `interactive` opens a chat in this terminal too. Returns the exit code; raises
@@ -41,12 +45,15 @@ async def run_bot(settings: Settings, *, interactive: bool) -> int:
     async with open_stores(settings) as stores:
         router = await open_router(settings)
         metrics = Metrics()
-        page = _browser(settings, stores, router) if settings.web.enabled else None
+        with_page = settings.web.enabled and role == "all"
+        page = _browser(settings, stores, router) if with_page else None
         adapters = _platforms(settings) + ([page] if page else [])
         if interactive:
             banner = [*demonstration_lines(router), *_page_lines(settings, page)]
             adapters.append(_terminal(_terminal_channel(), banner))
-        async with open_bot(settings, stores, adapters, metrics=metrics, router=router) as bot:
+        async with open_bot(
+            settings, stores, adapters, metrics=metrics, router=router, role=role
+        ) as bot:
             await _serve(bot, page, stop)
     return 0
 
@@ -58,11 +65,31 @@ async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> 
         connected=bot.connected,
         router=bot.router,
         metrics=bot.metrics,
+        answers=bot.role != "intake",
     )
     routes = [*health_routes(state), *(page.routes if page else ())]
     async with serve_page(bot.settings.web, routes):
-        log.info("bot.started", adapters=sorted(bot.adapters))
-        await bot.run(stop)
+        log.info("bot.started", role=bot.role, adapters=sorted(bot.adapters))
+        await _run_until(bot, stop)
+        log.info("bot.stopped", role=bot.role)
+
+
+async def _run_until(bot: Bot, stop: asyncio.Event) -> None:
+    """Run to the end; what still hangs `_STOP_WITHIN_S` after `stop` is cut off, which frees
+    its leases."""
+    running = asyncio.create_task(bot.run(stop), name="bot.run")
+    stopping = asyncio.create_task(stop.wait(), name="bot.stop")
+    try:
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((running,), timeout=_STOP_WITHIN_S)
+        if not done:
+            log.warning("bot.stopped_late", after_s=_STOP_WITHIN_S)
+            return
+        await running
+    finally:
+        stopping.cancel()
+        running.cancel()
+        await asyncio.wait((running, stopping), timeout=_CUT_OFF_S)
 
 
 async def chat(settings: Settings, *, once: str | None, image: Path | None) -> int:
