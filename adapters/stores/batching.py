@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import structlog
-from hiredis import pack_command
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.asyncio import RedisCluster
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from adapters.stores.cluster import ClusterRoutes, MakesLane
 from adapters.stores.connection import Redis
-from adapters.stores.errors import StaleLease, StoreUnavailable
+from adapters.stores.errors import Halted, StaleLease, StoreUnavailable
+from adapters.stores.lanes import Argument, Call, Lane, Replicas, Source
 
-log = structlog.get_logger(__name__)
-
-Argument = str | bytes | int | float
+__all__ = ["STALE", "Argument", "Batcher", "Replicas", "Script", "commands_of", "pairs"]
 
 STALE = "STALE the fence has moved on"
-_MAX_BATCH = 256
-_MAX_IN_FLIGHT = 4
+HALTED = "HALTED"  # the first word; the last one is the kind
 
 
 class Script:
@@ -42,6 +40,12 @@ class Script:
         return flags + self.body
 
 
+def commands_of(scripts: Iterable[Script]) -> frozenset[str]:
+    """The Redis commands that the scripts call."""
+    bodies = (script.body for script in scripts)
+    return frozenset(name for body in bodies for name in re.findall(r"redis\.call\('(\w+)'", body))
+
+
 def pairs(answer: object) -> list[tuple[bytes, bytes]]:
     """HGETALL's fields: a flat list through a script or RESP2, a mapping in RESP3."""
     if isinstance(answer, dict):
@@ -50,39 +54,92 @@ def pairs(answer: object) -> list[tuple[bytes, bytes]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
+class Routes(Protocol):
+    """Which lane a call takes."""
+
+    def add(self, call: Call) -> None: ...
+
+    def lanes(self) -> Iterable[Lane]:
+        """One for every server that scripts must be loaded on."""
+
+    def redirected(self, call: Call, reply: Exception) -> bool:
+        """Whether the call was sent elsewhere, so that its caller goes on waiting."""
+
+    async def aclose(self) -> None: ...
+
+
 class Batcher:
     """Sends commands and scripts; a cancelled caller never disturbs another's reply (B6)."""
 
-    def __init__(self, redis: Redis, *, version: tuple[int, int]) -> None:
-        self._redis, self._version = redis, version
-        self._waiting: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = []
-        self._sending: set[asyncio.Task[None]] = set()
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        version: tuple[int, int],
+        timeout_s: float = 2.0,
+        replicas: Replicas | None = None,
+    ) -> None:
+        self._version, self._timeout_s = version, timeout_s
+        self._replicas = replicas or Replicas()
+        self.round_trips = 0
         self._texts: dict[str, str] = {}
         self._hashes: dict[Script, str] = {}
-        self.round_trips = 0
+        self._routes: Routes = (
+            ClusterRoutes(redis, self._lane, self._settle, self._texts, timeout_s)
+            if isinstance(redis, RedisCluster)
+            else _OneServer(redis.connection_pool, self._lane)
+        )
 
     async def command(self, *words: Argument) -> Any:
         """One command; raises `StoreUnavailable`, or `StaleLease` from a fenced script."""
         return await self._enqueue(words)
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """One script, with its keys and arguments."""
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        replicated: bool = False,
+    ) -> Any:
+        """One script, with its keys and arguments.
+
+        A `replicated` one counts only when as many replicas have it as the settings want;
+        else it raises `StoreUnavailable`, and may be repeated.
+        """
         sha = self._hashes.get(script) or self._register(script)
-        return await self._enqueue(("EVALSHA", sha, len(keys), *keys, *arguments))
+        words = ("EVALSHA", sha, len(keys), *keys, *arguments)
+        return await self._enqueue(words, replicated=replicated and bool(self._replicas.count))
 
     async def load(self, scripts: Iterable[Script]) -> None:
-        """Bring the scripts to the server first: a script that must be loaded in between
+        """Bring the scripts to every server first: a script that must be loaded in between
         would run after the commands that were issued behind it."""
         for script in scripts:
             self._register(script)
-        await asyncio.gather(
-            *(self.command("SCRIPT", "LOAD", text) for text in self._texts.values())
-        )
+        loop = asyncio.get_running_loop()
+        calls = []
+        for lane in self._routes.lanes():
+            for text in self._texts.values():
+                calls.append(Call(("SCRIPT", "LOAD", text), loop.create_future()))
+                lane.add(calls[-1])
+        await asyncio.gather(*(call.future for call in calls))
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
-        while self._sending:
-            await asyncio.wait(self._sending)
+        await self._routes.aclose()
+
+    def _lane(self, source: Source, *, replicated: bool = False) -> Lane:
+        return Lane(
+            source,
+            timeout_s=self._timeout_s,
+            replicas=self._replicas if replicated else Replicas(),
+            texts=self._texts,
+            settle=self._settle,
+            count=self._count,
+        )
+
+    def _count(self) -> None:
+        self.round_trips += 1
 
     def _register(self, script: Script) -> str:
         text = script.text(self._version)
@@ -91,101 +148,71 @@ class Batcher:
         self._hashes[script] = sha
         return sha
 
-    def _enqueue(self, words: tuple[Argument, ...]) -> asyncio.Future[Any]:
+    def _enqueue(
+        self, words: tuple[Argument, ...], *, replicated: bool = False
+    ) -> asyncio.Future[Any]:
         # Encoded here, so that a word that is not valid Unicode fails its own caller only.
-        words = tuple(word.encode() if isinstance(word, str) else word for word in words)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((words, future))
-        if len(self._waiting) == 1:
-            loop.call_soon(self._flush)
+        words = tuple([word.encode() if isinstance(word, str) else word for word in words])
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._routes.add(Call(words, future, replicated))
         return future
 
-    def _flush(self) -> None:
-        while self._waiting and len(self._sending) < _MAX_IN_FLIGHT:
-            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-            task = asyncio.get_running_loop().create_task(self._send(batch), name="redis.batch")
-            self._sending.add(task)
-            task.add_done_callback(self._sent)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        if self._waiting:
-            self._flush()
-
-    async def _send(self, batch: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]]) -> None:
-        try:
-            replies = await self._round_trip([words for words, _ in batch])
-            await self._load_missing(batch, replies)
-        except (RedisError, OSError, TimeoutError) as error:
-            for _, future in batch:
-                _fail(future, StoreUnavailable(f"Redis: {type(error).__name__}"))
+    def _settle(self, call: Call, reply: Any) -> None:
+        future = call.future
+        if future.done():
             return
-        except asyncio.CancelledError:
-            for _, future in batch:
-                future.cancel()
-            raise
-        except Exception as error:  # whatever it is, nobody may wait for ever
-            log.exception("redis.batch_failed", error=type(error).__name__)
-            for _, future in batch:
-                _fail(future, StoreUnavailable(f"Redis client: {type(error).__name__}"))
-            return
-        for (_, future), reply in zip(batch, replies, strict=True):
-            _settle(future, reply)
-
-    async def _load_missing(
-        self,
-        batch: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]],
-        replies: list[Any],
-    ) -> None:
-        """Load scripts the server has lost (B8) and run those calls again: they never ran."""
-        missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if not missing:
-            return
-        shas = {_text(batch[n][0][1]) for n in missing}
-        await self._round_trip([("SCRIPT", "LOAD", self._texts[sha]) for sha in sorted(shas)])
-        again = await self._round_trip([batch[n][0] for n in missing])
-        for n, reply in zip(missing, again, strict=True):
-            replies[n] = reply
-
-    async def _round_trip(self, commands: list[tuple[Argument, ...]]) -> list[Any]:
-        """Send all, then read all: a third of what the client's own pipeline costs."""
-        self.round_trips += 1
-        packed = b"".join([pack_command(words) for words in commands])  # type: ignore[arg-type]
-        pool = self._redis.connection_pool
-        connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            async with asyncio.timeout(connection.socket_timeout):
-                await connection.send_packed_command(packed)
-                return [await _reply(connection) for _ in commands]
-        finally:
-            await pool.release(connection)
+        if not isinstance(reply, Exception):
+            future.set_result(reply)
+        elif not self._routes.redirected(call, reply):
+            future.set_exception(_refusal(reply))
 
 
-async def _reply(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response(timeout=math.inf)  # the batch has its own
-    except ResponseError as error:
-        return error
+class _OneServer:
+    """The routes of a Redis without cluster: one lane, and one for what must be replicated."""
+
+    def __init__(self, pool: ConnectionPool, lane: MakesLane) -> None:
+        source = _PoolSource(pool)
+        self._plain = lane(source)
+        self._replicated = lane(source, replicated=True)
+
+    def add(self, call: Call) -> None:
+        (self._replicated if call.replicated else self._plain).add(call)
+
+    def lanes(self) -> Iterable[Lane]:
+        return (self._plain,)
+
+    def redirected(self, call: Call, reply: Exception) -> bool:
+        return False
+
+    async def aclose(self) -> None:
+        await asyncio.gather(self._plain.aclose(), self._replicated.aclose())
 
 
-def _text(word: Argument) -> str:
-    return word.decode() if isinstance(word, bytes) else str(word)
+class _PoolSource:
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool, self.name = pool, "redis"
+
+    async def acquire(self) -> AbstractConnection:
+        connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        await self._pool.release(connection)
 
 
-def _settle(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
-        return
-    if not isinstance(reply, Exception):
-        future.set_result(reply)
-    elif isinstance(reply, ResponseError) and "STALE" in str(reply):
-        future.set_exception(StaleLease("another worker holds this conversation"))
-    elif isinstance(reply, OutOfMemoryError):
-        future.set_exception(StoreUnavailable("Redis is out of memory; raise maxmemory"))
-    else:
-        future.set_exception(StoreUnavailable(f"Redis refused: {type(reply).__name__}"))
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _refusal(reply: Exception) -> Exception:
+    """What the caller gets for an error that Redis answered."""
+    if isinstance(reply, StoreUnavailable):
+        # One for each caller: a traceback grows with everyone who raises the same object.
+        return StoreUnavailable(str(reply))
+    if isinstance(reply, ResponseError) and "STALE" in str(reply):
+        return StaleLease("another worker holds this conversation")
+    if isinstance(reply, ResponseError) and HALTED in str(reply):
+        return Halted(str(reply).rpartition(" ")[2])
+    if isinstance(reply, OutOfMemoryError):
+        return StoreUnavailable("Redis is out of memory; raise maxmemory")
+    if isinstance(reply, NoPermissionError):
+        return StoreUnavailable(f"Redis: its ACL denies a needed command or key: {reply}")
+    if isinstance(reply, ReadOnlyError):
+        return StoreUnavailable("Redis is a read-only replica; redis.url must reach the primary")
+    return StoreUnavailable(f"Redis refused: {type(reply).__name__}")

@@ -3,7 +3,8 @@
 StoreError
 ├── StoreRefused     this Redis can't carry the bot; names the setting and the remedy
 ├── StoreUnavailable Redis did not answer, or answered that it can't write now
-└── StaleLease       another worker holds the conversation now: stop at once
+├── StaleLease       another worker holds the conversation now: stop at once
+└── Halted           the question was stopped, edited, deleted or forgotten
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ class StoreRefused(StoreError):
 
 class StoreUnavailable(StoreError):
     """Redis did not answer in time or refused the write; nothing was promised."""
+
+
+class Halted(StoreError):
+    """Somebody stopped, edited, deleted or forgot what this turn answers; `kind` says which."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"the turn was halted: {kind}")
+        self.kind = kind
 
 
 class StaleLease(StoreError):
