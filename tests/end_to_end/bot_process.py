@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,9 +27,16 @@ class BotProcess:
     """`firstline run` in a folder of its own, configured by the `firstline.toml` in it."""
 
     def __init__(
-        self, folder: Path, settings: str, environ: Mapping[str, str], *, ready: str = "/readyz"
+        self,
+        folder: Path,
+        settings: str,
+        environ: Mapping[str, str],
+        *,
+        ready: str = "/readyz",
+        options: Sequence[str] = (),
     ) -> None:
         self.folder, self.port, self._ready = folder, free_port(), ready
+        self._options = options
         (folder / "firstline.toml").write_text(f"{settings}\n[web]\nport = {self.port}\n")
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(folder), **environ}
         self._process: asyncio.subprocess.Process | None = None
@@ -50,6 +57,7 @@ class BotProcess:
                 "-m",
                 "bot",
                 "run",
+                *self._options,
                 cwd=self.folder,
                 env={**self._environ, "PYTHONPATH": str(ROOT)},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -90,9 +98,15 @@ class BotProcess:
 
 @asynccontextmanager
 async def bot_process(
-    folder: Path, settings: str, environ: Mapping[str, str], *, ready: str = "/readyz"
+    folder: Path,
+    settings: str,
+    environ: Mapping[str, str],
+    *,
+    ready: str = "/readyz",
+    options: Sequence[str] = (),
 ) -> AsyncIterator[BotProcess]:
-    process = BotProcess(folder, settings, environ, ready=ready)
+    """`options` go behind `firstline run`."""
+    process = BotProcess(folder, settings, environ, ready=ready, options=options)
     try:
         await process.start()
         yield process
