@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -61,7 +63,7 @@ class Bot:
         self._group: asyncio.TaskGroup | None = None
         self._local_only = LocalOnly(settings.models)
         commands = Commands(router, stores.ledger, self._local_only)
-        process = secrets.token_hex(4)
+        process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
             Gate(access_lists(settings)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from adapters.chat.types import Inbox, NotAccepted, Receipt
 from adapters.models.scripted import Say, ScriptedBackend, demo_policy
@@ -21,7 +22,7 @@ from bot.roles import ProcessRole
 from bot.settings import Settings, WebSection
 from bot.stores import open_stores
 from tests.bot.test_bot import Chat, message, settings_in, until
-from tests.bot.test_cli import firstline
+from tests.bot.test_cli import ROOT, firstline
 
 TOKENS = {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
 
@@ -157,3 +158,16 @@ def test_a_role_without_a_shared_redis_or_a_platform_is_refused_with_the_remedy(
 
 def test_an_unknown_role_is_wrong_usage(tmp_path: Path) -> None:
     assert firstline(tmp_path, "run", "--role", "boss").returncode == 2
+
+
+def test_the_compose_file_runs_one_intake_and_three_workers_on_one_redis() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    intake, worker = services["intake"], services["worker"]
+
+    assert intake["command"] == ["run", "--role", "intake"]
+    assert worker["command"] == ["run", "--role", "worker"]
+    assert worker["deploy"]["replicas"] == 3
+    for each in (intake, worker):
+        assert each["profiles"] == ["scaled"]
+        assert each["environment"]["REDIS_URL"] == services["bot"]["environment"]["REDIS_URL"]
+        assert int(each["stop_grace_period"].removesuffix("s")) > 25
