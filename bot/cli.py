@@ -131,6 +131,25 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
 
 
 @app.command()
+def audit(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Read the whole store and name every broken rule; exit 1 if there is one."""
+    settings = _settings(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    _start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.audit import audit_store
+
+        return audit_store(settings, as_json=as_json)
+
+    _finish(start)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(f"firstline {__version__}")
