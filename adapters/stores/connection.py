@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
+import structlog
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,6 +19,8 @@ from redis.exceptions import (
 )
 
 from adapters.stores.errors import StoreRefused, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 Redis = redis_asyncio.Redis | redis_asyncio.RedisCluster
 
@@ -34,6 +37,7 @@ _SAMPLES = {
     "XINFO": "XINFO CONSUMERS {key} probe",
     "XREADGROUP": "XREADGROUP GROUP probe probe STREAMS {key} >",
 }
+_PASSWORD = "Redis refuses the user or password of redis.url"  # noqa: S105 (a sentence)
 _MAX_ARGUMENTS = 4  # of the others, to be taken by Redis
 
 
@@ -164,7 +168,8 @@ async def _denied(
         try:
             await connection.read_response()
         except NoPermissionError:
-            return None  # we don't need MULTI, and can't look without it
+            log.warning("redis.rights_unchecked", remedy="allow the user +multi")
+            return None
         packed = connection.pack_commands([words for _, words in asked])
         await connection.send_packed_command(packed)
         for name, _ in asked:
@@ -193,8 +198,6 @@ def _version(info: dict[str, Any]) -> tuple[int, int]:
 async def _asked(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
-    except AuthenticationError as error:
-        raise StoreRefused("Redis refuses the user or password of redis.url") from error
     except NoPermissionError as error:
         raise StoreRefused(
             f"Redis' ACL denies a needed command: {error}; add the rule +info"
@@ -202,10 +205,20 @@ async def _asked(answer: Awaitable[Any]) -> Any:
     except ResponseError as error:
         raise StoreRefused(f"Redis refuses a needed command: {error}") from error
     except RedisClusterException as error:
+        if _unauthenticated(error):
+            raise StoreRefused(_PASSWORD) from error
         if "not enabled" in str(error):
             raise StoreRefused(
                 "redis.cluster is true, but redis.url points at a Redis without cluster mode"
             ) from error
         raise StoreUnavailable("Redis Cluster: no node of it answers") from error
     except (RedisError, OSError, TimeoutError) as error:
+        if _unauthenticated(error):
+            raise StoreRefused(_PASSWORD) from error
         raise StoreUnavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
+def _unauthenticated(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, AuthenticationError):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.fixture
+async def embedded(server: Path, tmp_path: Path) -> AsyncIterator[Redis]:
+    async with embedded_server(tmp_path, server=server) as url:
+        client = connect(url)
+        yield client
+        await client.aclose()
 
 
 async def test_it_stops_with_its_last_user_and_keeps_what_was_written(
@@ -70,23 +79,23 @@ async def test_a_data_directory_with_a_very_long_path_works(server: Path, tmp_pa
         await client.aclose()
 
 
-async def test_the_embedded_server_passes_its_own_checks(redis: Redis) -> None:
-    assert await check_server(redis, embedded=True, allow_volatile=False) >= (6, 2)
+async def test_the_embedded_server_passes_its_own_checks(embedded: Redis) -> None:
+    assert await check_server(embedded, embedded=True, allow_volatile=False) >= (6, 2)
 
 
-async def test_an_eviction_policy_is_refused_by_name(redis: Redis) -> None:
-    await redis.config_set("maxmemory-policy", "allkeys-lru")
+async def test_an_eviction_policy_is_refused_by_name(embedded: Redis) -> None:
+    await embedded.config_set("maxmemory-policy", "allkeys-lru")
 
     with pytest.raises(StoreRefused, match="maxmemory-policy"):
-        await check_server(redis, embedded=True, allow_volatile=False)
-    assert await check_server(redis, embedded=True, allow_volatile=True)
+        await check_server(embedded, embedded=True, allow_volatile=False)
+    assert await check_server(embedded, embedded=True, allow_volatile=True)
 
 
-async def test_persistence_off_is_refused_by_name(redis: Redis) -> None:
-    await redis.config_set("appendonly", "no")
+async def test_persistence_off_is_refused_by_name(embedded: Redis) -> None:
+    await embedded.config_set("appendonly", "no")
 
     with pytest.raises(StoreRefused, match="appendonly"):
-        await check_server(redis, embedded=True, allow_volatile=False)
+        await check_server(embedded, embedded=True, allow_volatile=False)
 
 
 async def test_a_given_server_older_than_7_is_refused(tmp_path: Path) -> None:
