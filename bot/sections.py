@@ -224,7 +224,7 @@ class TurnsSection(Section):
     renew_s: float = Field(default=10, ge=0.1, le=300, allow_inf_nan=False)
     workers: int = Field(default=64, ge=1, le=4096)
     max_deaths: int = Field(default=3, ge=1, le=20)
-    sweep_s: float = Field(default=5, ge=0.1, le=300, allow_inf_nan=False)
+    sweep_s: float = Field(default=1, ge=0.1, le=300, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _renewed_in_time(self) -> TurnsSection:
