@@ -1,14 +1,17 @@
 """A model that costs next to nothing: fixed answers in the OpenAI wire format, sent in a burst.
 
 It plans one tool call, and answers with 64 tokens once it sees the tool's result. Run in a
-process of its own, so that its cost is nobody's: `python -m benchmarks.model_server`.
+process of its own, so that its cost is nobody's: `python -m benchmarks.model_server`. With
+`--delay-ms` every answer comes that much later.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
+from functools import partial
 
 TOKENS = 64
 ANSWER = " ".join(f"w{n:03d}" for n in range(TOKENS))
@@ -52,8 +55,8 @@ _REPLIES = {
 class ModelProtocol(asyncio.Protocol):
     """Just enough HTTP/1.1: keep-alive, Content-Length, one request at a time."""
 
-    def __init__(self) -> None:
-        self._received = b""
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self._received, self._delay_s = b"", delay_s
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -70,8 +73,14 @@ class ModelProtocol(asyncio.Protocol):
                 return
             body = self._received[end + 4 : end + 4 + length]
             self._received = self._received[end + 4 + length :]
-            assert self._transport is not None
-            self._transport.write(_reply(head, body))
+            self._answer(_reply(head, body))
+
+    def _answer(self, reply: bytes) -> None:
+        assert self._transport is not None
+        if self._delay_s and reply is not _MISSING:
+            asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, reply)
+        else:
+            self._transport.write(reply)
 
 
 def _reply(head: bytes, body: bytes) -> bytes:
@@ -81,15 +90,18 @@ def _reply(head: bytes, body: bytes) -> bytes:
     return _REPLIES[b'"response_format"' in body, newest >= 0]
 
 
-async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(ModelProtocol, "127.0.0.1", 0)
+async def main(delay_s: float) -> None:
+    protocol = partial(ModelProtocol, delay_s)
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--delay-ms", type=float, default=0.0)
     try:
-        asyncio.run(main())
+        asyncio.run(main(parser.parse_args().delay_ms / 1000))
     except KeyboardInterrupt:
         sys.exit(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,17 @@ class Chat:
     async def run(self, inbox: Inbox) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message) -> ChatReply:
+    async def answer_only(self) -> None:
+        await asyncio.Event().wait()
+
+    def reply(self, message: Message, *, turn_id: str = "") -> ChatReply:
         return ChatReply(self, message.event_id)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         raise AdapterError("no files here")
+
+    async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        return None
 
 
 @dataclass
@@ -57,7 +63,7 @@ class ChatReply:
     chat: Chat
     event_id: str
 
-    async def open(self, placeholder: str | None) -> str:
+    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         took_s = time.perf_counter() - self.chat.began[self.event_id]
         self.chat.first_sign_ms.append(1000 * took_s)
         return self.event_id
@@ -65,9 +71,14 @@ class ChatReply:
     def show(self, draft: Draft) -> None:
         return None
 
-    async def deliver(self, index: int, text: str, *, token: str) -> str:
+    async def deliver(
+        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
         self.chat.texts[self.event_id] = text
         return self.event_id
+
+    async def remove(self) -> None:
+        return None
 
     async def aclose(self) -> None:
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {  # of the page, and their command
     "tables": "make bench",
+    "store": "python -m benchmarks store",
     "engines": "make bench-engines",
     "quality": "python -m benchmarks.quality --write",
 }

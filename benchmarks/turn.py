@@ -134,11 +134,10 @@ def _sdk_client(url: str) -> Any:
 
 
 @asynccontextmanager
-async def model_server() -> AsyncIterator[str]:
+async def model_server(*, delay_ms: float = 0.0) -> AsyncIterator[str]:
     """The fixed model in a process of its own; yields its base URL."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.model_server", stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "benchmarks.model_server", f"--delay-ms={delay_ms}"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(10):

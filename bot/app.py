@@ -20,8 +20,10 @@ from agents.prompts.planner import prompt_head
 from agents.routing import Router
 from agents.vision import Eyes
 from bot.admission import AccessList, Gate
+from bot.answering import Answerer
 from bot.attachments import AttachmentReader
 from bot.commands import Commands
+from bot.delivery import Delivery, notify
 from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.privacy import LocalOnly
@@ -30,7 +32,7 @@ from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
 from bot.stores import Stores
-from bot.turn import TurnRunner, notify
+from bot.turn import TurnRunner
 from bot.worker import Worker
 from tools.toolbox import Toolbox, built_in_tools, load_tools
 
@@ -62,12 +64,13 @@ class Bot:
         self._failed: list[AdapterError] = []
         self._group: asyncio.TaskGroup | None = None
         self._local_only = LocalOnly(settings.models)
-        commands = Commands(router, stores.ledger, self._local_only)
+        commands = Commands(router, stores.ledger, stores.changes, self._local_only)
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
             Gate(access_lists(settings)),
             stores.ledger,
+            stores.changes,
             self._bells,
             commands,
             metrics,
@@ -90,8 +93,7 @@ class Bot:
         )
         toolbox, persona = toolbox_of(settings), settings.planner.persona
         tell_prompt_size(toolbox, persona)
-        return TurnRunner(
-            adapters=self.adapters,
+        answerer = Answerer(
             ledger=stores.ledger,
             memory=stores.memory,
             planner=Planner(self.router, toolbox, limits, persona=persona),
@@ -104,7 +106,6 @@ class Bot:
             commands=commands,
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
-            max_parts=settings.limits.max_parts,
             local_only=self._local_only,
             budget=Budget(
                 BudgetLimits(**settings.budget.model_dump()),
@@ -112,6 +113,15 @@ class Bot:
                 now=lambda: datetime.now(UTC),
                 counted=self.metrics.budget_spent,
             ),
+        )
+        return TurnRunner(
+            adapters=self.adapters,
+            ledger=stores.ledger,
+            answerer=answerer,
+            delivery=Delivery(stores.ledger, stores.changes, stores.memory, self.metrics),
+            metrics=self.metrics,
+            max_deaths=settings.turns.max_deaths,
+            max_parts=settings.limits.max_parts,
             ended=ended,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from adapters.stores.changes import Changes
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
 from agents.routing import Route, Router
@@ -12,6 +13,7 @@ from bot.privacy import PRIVATE, LocalOnly
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
+STOP = "stop"
 _DEFAULTS = frozenset({"default", "auto", "reset"})
 
 
@@ -24,8 +26,11 @@ class CommandEntry:
 class Commands:
     """Runs commands of admitted people; every answer is one short text for its author."""
 
-    def __init__(self, router: Router, ledger: Ledger, local_only: LocalOnly) -> None:
+    def __init__(
+        self, router: Router, ledger: Ledger, changes: Changes, local_only: LocalOnly
+    ) -> None:
         self._router, self._ledger, self._local_only = router, ledger, local_only
+        self._changes = changes
         self.table: Mapping[str, CommandEntry] = {
             "help": CommandEntry("show this list", self._help),
             "model": CommandEntry("show the models, or switch: `model NAME`", self._model),
@@ -33,6 +38,7 @@ class Commands:
                 "keep this conversation on this machine: `private on` or `off`", self._private
             ),
             "reset": CommandEntry("forget this conversation", self._reset),
+            STOP: CommandEntry("stop the answer that is being made", self._stop),
         }
 
     def parse(self, text: str) -> tuple[str, str] | None:
@@ -124,8 +130,13 @@ class Commands:
         )
 
     async def _reset(self, key: ConversationKey, argument: str) -> str:
-        await self._ledger.reset(key)
+        await self._changes.reset(key)
         return "Forgotten. The next message starts a new conversation."
+
+    async def _stop(self, key: ConversationKey, argument: str) -> str:
+        """As a typed message it has already stopped what ran when it was accepted."""
+        await self._changes.stop(key)
+        return "Stopped."
 
 
 def _where(key: ConversationKey) -> str:

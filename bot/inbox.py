@@ -1,4 +1,8 @@
-"""Where every adapter's events come in: the gate, then the ledger, then the doorbell."""
+"""Where every adapter's events come in: the gate, then the ledger, then the doorbell.
+
+What changes an earlier event (an edit, a deletion, a button) finds its conversation by what the
+ledger remembers of that event, never by what the platform or the button says.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,25 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from adapters.chat.types import Command, Message, NotAccepted, Receipt
+from adapters.chat.types import Author, Command, Message, NotAccepted, Press, Receipt
+from adapters.stores.changes import Change, Changes
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
-from bot.admission import Denied, Gate
-from bot.commands import Commands
+from bot.admission import Admitted, Denied, Gate
+from bot.commands import STOP, Commands
 from bot.health import Metrics
-from bot.records import Event, encode
-from tools.labels import label_of
+from bot.records import (
+    Answered,
+    Event,
+    Last,
+    decode_answered,
+    decode_last,
+    encode,
+    turn_id_of,
+)
+from tools.identity import ConversationKey, Place, Principal
+from tools.labels import Label, label_of
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +45,10 @@ _RECEIPTS = {
     Acceptance.KNOWN: Receipt.DUPLICATE,
     Acceptance.FULL: Receipt.FULL,
 }
+NOT_YOURS = "Only who asked can do that."
+TOO_OLD = "That is too long ago."
+NOTHING_TO_STOP = "There is nothing to stop any more."
+NOT_THE_LAST = "Only the newest answer here can be given anew."
 STORE_DOWN = "My memory is not reachable just now; please try again in a minute."
 
 
@@ -41,6 +59,7 @@ class BotInbox:
         self,
         gate: Gate,
         ledger: Ledger,
+        changes: Changes,
         bells: Mapping[str, Doorbell],
         commands: Commands,
         metrics: Metrics,
@@ -50,7 +69,7 @@ class BotInbox:
         notify: Callable[[Message, str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._gate, self._ledger, self._bells = gate, ledger, bells
+        self._gate, self._ledger, self._bells, self._changes = gate, ledger, bells, changes
         self._commands, self._metrics = commands, metrics
         self._max_waiting, self._max_chars = max_waiting, max_chars
         self._notify, self._clock = notify, clock
@@ -71,13 +90,7 @@ class BotInbox:
         if self._closed:
             raise NotAccepted("this process is stopping")
         message = self._tidied(message)
-        event = Event(
-            message,
-            verdict.principal,
-            verdict.place,
-            label_of(verdict.place, verdict.principal),
-            self._clock(),
-        )
+        event = self._event(message, verdict)
         try:
             accepted = await self._store(event)
         except StoreUnavailable as error:
@@ -98,12 +111,115 @@ class BotInbox:
         except StoreUnavailable:
             return STORE_DOWN
 
-    async def _store(self, event: Event) -> Acceptance:
+    async def revise(self, message: Message, *, edited_at: float) -> None:
+        """An edit: in time, the new text is what is answered; later the answer stays."""
+        if isinstance(verdict := self._gate.admit(message.conversation, message.author), Denied):
+            self._denied(message.adapter, verdict)
+            return
+        try:
+            heard = await self._changes.heard(message.conversation.tenant, message.event_id)
+            if heard is None or heard.user_id != message.author.user_id:
+                return
+            message = msgspec.structs.replace(self._tidied(message), conversation=heard.key)
+            record = encode(self._event(message, verdict))
+            change = await self._changes.revise(heard.key, message.event_id, record)
+        except StoreUnavailable as error:
+            raise NotAccepted(str(error)) from error
+        log.info("event.revised", adapter=message.adapter, came=change.name)
+
+    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+        """A deletion: nothing answers it any more, and what did is taken away."""
+        try:
+            heard = await self._changes.heard(tenant, event_id)
+            if heard is None:
+                return
+            turn_id = turn_id_of(tenant, event_id)
+            change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)
+            if change is Change.TOO_LATE and (
+                record := await self._changes.answer(heard.key, turn_id)
+            ):
+                await self._erase(heard.key, adapter, event_id, decode_answered(record))
+        except StoreUnavailable as error:
+            raise NotAccepted(str(error)) from error
+        except msgspec.MsgspecError as error:
+            log.warning("store.bad_record", error=type(error).__name__)
+            return
+        log.info("event.retracted", adapter=adapter, came=change.name)
+
+    async def press(self, press: Press) -> str:
+        """A button: only who asked may press it, where they asked."""
+        try:
+            heard = await self._changes.heard(press.tenant, press.event_id)
+            if heard is None or press.channel not in (heard.key.channel, heard.key.thread):
+                return TOO_OLD
+            verdict = self._gate.admit(heard.key, press.author)
+            if isinstance(verdict, Denied):
+                self._denied(press.adapter, verdict)
+                return NOT_ALLOWED
+            if heard.user_id != press.author.user_id:
+                return NOT_YOURS
+            if press.kind == "stop":
+                stopped = await self._changes.stop(heard.key, press.event_id)
+                return "" if stopped else NOTHING_TO_STOP
+            return await self._again(heard.key, press, verdict)
+        except StoreUnavailable:
+            return STORE_DOWN
+
+    async def marks(self, tenant: str) -> Mapping[str, float]:
+        try:
+            return await self._changes.marks(tenant)
+        except StoreUnavailable as error:
+            raise NotAccepted(str(error)) from error
+
+    async def _again(self, key: ConversationKey, press: Press, verdict: Admitted) -> str:
+        """The last question once more, its reply in the place of the old one."""
+        record = await self._changes.last(key)
+        last = None if record is None else _read_last(record)
+        if last is None or press.event_id not in last.event_ids:
+            return NOT_THE_LAST
+        message = last.events[-1].message
+        asked = [event.message for event in last.events]
+        message = msgspec.structs.replace(
+            message,
+            event_id=f"{press.event_id}!{last.turn_id}",
+            text="\n".join(filter(None, (each.text for each in asked))),
+            attachments=tuple(file for each in asked for file in each.attachments),
+        )
+        old = Answered(last.turn_id, last.message_ids)
+        event = msgspec.structs.replace(self._event(message, verdict), replaces=old)
+        accepted = await self._store(event, is_heard=False)
+        return BUSY if accepted is Acceptance.FULL else ""
+
+    async def _erase(
+        self, key: ConversationKey, adapter: str, event_id: str, answered: Answered
+    ) -> None:
+        """Taking an answer away is work like answering: stored, and done by a worker."""
+        where = Place(key.tenant, key.place, key.channel, key.thread)
+        author = Author("", "bot")
+        message = Message(f"{event_id}!erased", adapter, key, author, "", self._clock(), "", "dm")
+        event = Event(
+            message,
+            Principal(key.tenant, "", "bot"),
+            where,
+            Label(),
+            self._clock(),
+            erases=answered,
+        )
+        await self._store(event, is_heard=False)
+
+    def _event(self, message: Message, verdict: Admitted) -> Event:
+        label = label_of(verdict.place, verdict.principal)
+        return Event(message, verdict.principal, verdict.place, label, self._clock())
+
+    async def _store(self, event: Event, *, is_heard: bool = True) -> Acceptance:
         message = event.message
         key, adapter = message.conversation, message.adapter
-        group = message.author.user_id
-        if self._commands.parse(message.text):  # a command is a turn of its own
-            group = f"{group}!{message.event_id}"
+        author = message.author.user_id
+        command = self._commands.parse(message.text)
+        # A command, and what is done for another turn, is a turn of its own.
+        alone = command is not None or event.replaces or event.erases
+        mark = "!" if command or event.erases else "="
+        group = f"{mark}{message.event_id}" if alone else f"={author}"
         if (adapter, key.tenant) not in self._tenants:
             await self._ledger.serve_tenant(adapter, key.tenant)
             self._tenants.add((adapter, key.tenant))
@@ -115,9 +231,13 @@ class BotInbox:
                 record=encode(event),
                 sent_at=message.sent_at,
                 max_waiting=self._max_waiting,
+                author=author,
+                is_heard=is_heard,
             ),
             self._bells[adapter].ring(str(key)),
         )
+        if command is not None and command[0] == STOP and accepted is Acceptance.ACCEPTED:
+            await self._changes.stop(key)  # its own turn would come behind what it is to stop
         return accepted
 
     def _say_busy(self, message: Message) -> None:
@@ -140,3 +260,11 @@ class BotInbox:
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)
         log.info("admission.denied", adapter=adapter, reason=verdict.reason)
+
+
+def _read_last(record: bytes) -> Last | None:
+    try:
+        return decode_last(record)
+    except msgspec.MsgspecError as error:
+        log.warning("store.bad_record", error=type(error).__name__, size=len(record))
+        return None

@@ -16,6 +16,14 @@ from tools.labels import Label
 PART_TOKEN_CHARS = 25  # Discord's nonce holds no more
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """Where the reply of a closed turn stands."""
+
+    turn_id: str
+    message_ids: tuple[str, ...]
+    format: Literal[1] = 1
+
+
 class Event(msgspec.Struct, frozen=True):
     """An admitted message, with who said it and where as they were at admission."""
 
@@ -24,6 +32,8 @@ class Event(msgspec.Struct, frozen=True):
     place: Place
     label: Label
     accepted_at: float  # our clock, epoch seconds
+    replaces: Answered | None = None  # the question is answered anew, in the place of this reply
+    erases: Answered | None = None  # the question was deleted, so this reply goes too
     format: Literal[1] = 1
 
 
@@ -35,10 +45,22 @@ class Ending(msgspec.Struct, frozen=True):
     format: Literal[1] = 1
 
 
+class Last(msgspec.Struct, frozen=True):
+    """What it takes to answer a conversation's newest question anew."""
+
+    turn_id: str
+    event_ids: tuple[str, ...]
+    events: tuple[Event, ...]
+    message_ids: tuple[str, ...]
+    format: Literal[1] = 1
+
+
 Step = StepPlanned | CallsReturned
 
 _encoder = msgspec.json.Encoder()
 _events = msgspec.json.Decoder(Event)
+_answers = msgspec.json.Decoder(Answered)
+_lasts = msgspec.json.Decoder(Last)
 _endings = msgspec.json.Decoder(Ending)
 _steps: msgspec.json.Decoder[Step] = msgspec.json.Decoder(Step)
 
@@ -47,6 +69,14 @@ encode = _encoder.encode
 
 def decode_event(record: bytes) -> Event:
     return _events.decode(record)
+
+
+def decode_answered(record: bytes) -> Answered:
+    return _answers.decode(record)
+
+
+def decode_last(record: bytes) -> Last:
+    return _lasts.decode(record)
 
 
 def decode_ending(record: bytes) -> Ending:

@@ -28,6 +28,11 @@ class GrowingReply:
         self._waits_long = False
         self.has_text = False
 
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return self._text
+
     def add_text(self, delta: str) -> None:
         self._text += delta
         self.has_text = True

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from adapters.stores import change_scripts
 from adapters.stores.batching import Batcher
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.budget import SPEND, RedisTally
+from adapters.stores.changes import Changes
 from adapters.stores.connection import Redis, check_server, connect
+from adapters.stores.dead import DeadLetters
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
 from adapters.stores.keys import Keys
@@ -26,6 +29,8 @@ class Stores:
     batcher: Batcher
     keys: Keys
     ledger: Ledger
+    changes: Changes
+    dead: DeadLetters
     memory: RedisMemory
     blobs: RedisBlobs
     threads: RedisThreads
@@ -51,12 +56,14 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
         batcher, keys = Batcher(redis, version=version), Keys(settings.redis.prefix)
         stack.push_async_callback(batcher.aclose)
-        await batcher.load((*ALL, SPEND))
+        await batcher.load((*ALL, *change_scripts.ALL, SPEND))
         yield Stores(
             redis,
             batcher,
             keys,
             Ledger(batcher, keys, lease_ms=int(settings.turns.lease_s * 1000)),
+            Changes(batcher, keys),
+            DeadLetters(batcher, keys),
             RedisMemory(batcher, keys),
             RedisBlobs(batcher, keys),
             RedisThreads(batcher, keys),

@@ -5,6 +5,19 @@ from __future__ import annotations
 from tools.identity import ConversationKey, tenant_tag
 
 VERSION = "v1"
+_OF_A_CONVERSATION = (
+    "lease",
+    "fence",
+    "line",
+    "turn",
+    "steps",
+    "outbox",
+    "memory",
+    "pins",
+    "recap",
+    "answers",
+    "last",
+)
 
 
 class Keys:
@@ -14,13 +27,25 @@ class Keys:
         self._root = f"{prefix}:{VERSION}:"
 
     def of(self, key: ConversationKey) -> list[str]:
-        """lease, fence, line, turn, steps, outbox, memory, pins, due: the scripts' order."""
+        """lease, fence, line, turn, steps, outbox, memory, pins, recap, answers, last, due:
+        the scripts' order."""
         base = f"{self._root}{key}:"
-        names = ("lease", "fence", "line", "turn", "steps", "outbox", "memory", "pins")
-        return [*(base + name for name in names), self.due(key.tenant)]
+        return [*(base + name for name in _OF_A_CONVERSATION), self.due(key.tenant)]
 
     def memory(self, key: ConversationKey) -> str:
         return f"{self._root}{key}:memory"
+
+    def recap(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:recap"
+
+    def answers(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:answers"
+
+    def last(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:last"
+
+    def turn(self, key: ConversationKey) -> str:
+        return f"{self._root}{key}:turn"
 
     def pins(self, key: ConversationKey) -> str:
         return f"{self._root}{key}:pins"
@@ -37,6 +62,12 @@ class Keys:
 
     def closed(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:closed"
+
+    def dead(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:dead"
+
+    def marks(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:marks"
 
     def seen(self, tenant: str, event_id: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:seen:{len(event_id)}:{event_id}"

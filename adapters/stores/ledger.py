@@ -11,18 +11,19 @@ import asyncio
 from collections.abc import Sequence
 from enum import IntEnum
 
-import msgspec
-
 from adapters.stores import scripts
 from adapters.stores.batching import Batcher, pairs
+from adapters.stores.claim import Claim, Lease, read_claim, read_pins
 from adapters.stores.keys import Keys
 from tools.identity import ConversationKey
 
-_SEEN_TTL_S = 48 * 3600  # P1: longer than any platform resends
+__all__ = ["RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "one_line"]
+
 _TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gone fade away
 _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 RETENTION_S = 30 * 24 * 3600
+_SEEN_TTL_S = RETENTION_S  # P1: by it an edit or a deletion finds its conversation
 _PINS_TTL_S = RETENTION_S + 24 * 3600  # what keeps a memory private must outlive it
 
 
@@ -30,28 +31,6 @@ class Acceptance(IntEnum):
     FULL = -1
     KNOWN = 0
     ACCEPTED = 1
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """The right to work on one conversation; `fence` grows with every holder."""
-
-    key: ConversationKey
-    owner: str
-    fence: int
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """A lease and everything stored about the conversation's running turn."""
-
-    lease: Lease
-    events: tuple[bytes, ...]
-    deaths: int  # how many workers began this turn, this one included
-    notes: dict[str, bytes]  # small facts kept on the turn, such as the placeholder's id
-    ending: bytes | None  # set once the reply is ready (P7)
-    steps: tuple[bytes, ...]
-    outbox: dict[int, bytes]  # parts not yet known to be sent
-    memory: tuple[bytes, ...]  # the newest entries, oldest first
-    pins: dict[str, str]
 
 
 class Ledger:
@@ -77,22 +56,33 @@ class Ledger:
         record: bytes,
         sent_at: float,
         max_waiting: int,
+        author: str = "",
+        is_heard: bool = True,
     ) -> Acceptance:
         """P1: dedupe mark, event, place in the line and due time, before any ack.
 
-        Neighbours in the line that share a `group` are taken together, as one turn.
+        Neighbours in the line that share a `group` are taken together, as one turn; a group
+        that begins with `!` is a command, which nothing stops. What a platform said (`is_heard`)
+        moves the channel's mark.
         """
         keys = self._keys.of(key)
         answer = await self._batcher.run(
             scripts.ACCEPT,
-            [self._keys.seen(key.tenant, event_id), keys[2], keys[8]],
+            [
+                self._keys.seen(key.tenant, event_id),
+                keys[2],
+                self._keys.due(key.tenant),
+                self._keys.marks(key.tenant),
+            ],
             [
                 str(key),
-                _one_line(group) + b"\n" + record,
+                b"\n".join((one_line(event_id), one_line(group), record)),
                 sent_at,
                 _SEEN_TTL_S,
                 max_waiting,
                 _FIRST_RING_MS,
+                key.channel if is_heard else "",
+                author,
             ],
         )
         return Acceptance(answer)
@@ -106,19 +96,7 @@ class Ledger:
         )
         if not answer:
             return None
-        fence, turn, steps, outbox, memory, pins, channel_pins = answer
-        fields = {name.decode(): value for name, value in pairs(turn)}
-        return Claim(
-            lease=Lease(key, owner, fence),
-            events=tuple(fields[f"event:{n + 1}"] for n in range(int(fields["events"]))),
-            deaths=int(fields["deaths"]),
-            notes={name[5:]: value for name, value in fields.items() if name[:5] == "note:"},
-            ending=fields.get("ending"),
-            steps=tuple(steps),
-            outbox={int(index): part for index, part in sorted(pairs(outbox))},
-            memory=tuple(memory),
-            pins=_read_pins(channel_pins) | _read_pins(pins),
-        )
+        return read_claim(key, owner, answer)
 
     async def renew(self, lease: Lease) -> None:
         await self._batcher.run(
@@ -127,10 +105,20 @@ class Ledger:
             [lease.fence, lease.owner, self._lease_ms, str(lease.key), _GRACE_MS],
         )
 
-    async def add_steps(self, lease: Lease, records: Sequence[bytes]) -> None:
-        """P3 and P5: what was planned, and what the calls gave."""
+    async def halted(self, lease: Lease) -> str | None:
+        """How the running turn must end, if somebody said so; `Halted` tells it too."""
+        halt = await self._batcher.command("HGET", self._keys.turn(lease.key), "halt")
+        return None if halt is None else str(halt.decode())
+
+    async def add_steps(
+        self, lease: Lease, records: Sequence[bytes], *, has_effect: bool = False
+    ) -> None:
+        """P3 and P5: what was planned, and what the calls gave. Raises `Halted`.
+
+        With `has_effect` it is P4 too: from here on the turn is not begun anew by an edit.
+        """
         await self._batcher.run(
-            scripts.APPEND_STEPS, self._keys.of(lease.key), [lease.fence, *records]
+            scripts.APPEND_STEPS, self._keys.of(lease.key), [lease.fence, int(has_effect), *records]
         )
 
     async def note(self, lease: Lease, name: str, value: str) -> None:
@@ -140,27 +128,69 @@ class Ledger:
         )
 
     async def ready(
-        self, lease: Lease, *, ending: bytes, parts: Sequence[bytes], memory: Sequence[bytes]
+        self,
+        lease: Lease,
+        *,
+        ending: bytes,
+        parts: Sequence[bytes],
+        memory: Sequence[bytes],
+        despite: str = "",
     ) -> None:
-        """P7: end state, final parts and memory in one script; a second call does nothing."""
+        """P7: end state, final parts and memory in one script; a second call does nothing.
+
+        The first part counts as tried from here on (P8). Raises `Halted`, unless the turn
+        ends so because of it (`despite`).
+        """
         await self._batcher.run(
             scripts.READY,
             self._keys.of(lease.key),
-            [lease.fence, ending, RETENTION_S, len(parts), *parts, *memory],
+            [lease.fence, ending, despite, RETENTION_S, len(parts), *parts, *memory],
         )
 
-    async def sent(self, lease: Lease, part: int) -> None:
-        """P9: the part is out; recorded by removal, which works with memory full too."""
-        await self._batcher.run(scripts.SENT, self._keys.of(lease.key), [lease.fence, part])
+    async def sent(self, lease: Lease, part: int, message_id: str, *, then: int | None) -> None:
+        """P9: the part is out, recorded by removal, which works with memory full too; and P8
+        of the part that comes `then`. Raises `Halted`."""
+        after = "" if then is None else then
+        await self._batcher.run(
+            scripts.SENT, self._keys.of(lease.key), [lease.fence, part, message_id, after]
+        )
 
-    async def close(self, lease: Lease, *, turn_id: str, state: str, reason: str) -> bool:
-        """End the turn in its one end state and free the lease; True when more waits."""
-        answer = await self._batcher.run(
+    async def close(
+        self,
+        lease: Lease,
+        *,
+        turn_id: str,
+        state: str,
+        reason: str,
+        answer: bytes = b"",
+        last: bytes = b"",
+        dead: bytes = b"",
+        also: Sequence[str] = (),
+    ) -> bool:
+        """End the turn in its one end state and free the lease; True when more waits.
+
+        Kept for later: `answer` says where the reply stands (found by `turn_id`, and by the ids
+        in `also`), `last` is what it takes to answer anew, `dead` makes it a dead letter.
+        """
+        tenant = lease.key.tenant
+        more = await self._batcher.run(
             scripts.CLOSE,
-            [*self._keys.of(lease.key), self._keys.closed(lease.key.tenant)],
-            [lease.fence, lease.owner, str(lease.key), turn_id, state, reason],
+            [*self._keys.of(lease.key), self._keys.closed(tenant), self._keys.dead(tenant)],
+            [
+                lease.fence,
+                lease.owner,
+                str(lease.key),
+                turn_id,
+                state,
+                reason,
+                RETENTION_S,
+                answer,
+                last,
+                dead,
+                *also,
+            ],
         )
-        return bool(answer)
+        return bool(more)
 
     async def give_back(self, lease: Lease, *, later_s: float = 0.0) -> None:
         """Free the lease of a turn that goes on elsewhere or later; not counted as a death."""
@@ -169,10 +199,6 @@ class Ledger:
             self._keys.of(lease.key),
             [lease.fence, lease.owner, str(lease.key), int(later_s * 1000)],
         )
-
-    async def reset(self, key: ConversationKey) -> None:
-        """Forget what the conversation remembers; running work is not touched."""
-        await self._batcher.run(scripts.RESET, self._keys.of(key), [str(key)])
 
     async def pin(self, key: ConversationKey, role: str, route: str | None) -> None:
         """Choose a route for a role in this conversation; None goes back to the chain.
@@ -194,7 +220,7 @@ class Ledger:
             self._batcher.command("HGETALL", self._keys.channel_pins(key)),
             self._batcher.command("HGETALL", self._keys.pins(key)),
         )
-        return _read_pins(channel) | _read_pins(own)
+        return read_pins(channel) | read_pins(own)
 
     async def serve_tenant(self, adapter: str, tenant: str) -> None:
         """Remember that the adapter's sweeper must look after this tenant."""
@@ -223,9 +249,6 @@ class Ledger:
         return [{n.decode(): v.decode() for n, v in pairs(fields)} for _, fields in answer]
 
 
-def _read_pins(answer: object) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in pairs(answer)}
-
-
-def _one_line(group: str) -> bytes:
-    return group.encode().replace(b"\n", b"\\n")
+def one_line(text: str) -> bytes:
+    """An id as the line's members hold it."""
+    return text.encode().replace(b"\n", b"\\n")

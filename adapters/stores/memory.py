@@ -9,7 +9,9 @@ import msgspec
 import structlog
 
 from adapters.stores.batching import Batcher
+from adapters.stores.change_scripts import ERASE
 from adapters.stores.keys import Keys
+from adapters.stores.ledger import RETENTION_S
 from agents.turns import Turn
 from tools.contract import Found
 from tools.identity import ConversationKey
@@ -51,6 +53,19 @@ class RedisMemory:
         """The newest turns, oldest first."""
         records = await self._batcher.command("LRANGE", self._keys.memory(key), -limit, -1)
         return decode_turns(records)
+
+    async def erase(self, key: ConversationKey, turn_id: str) -> int:
+        """Take one turn's entries away, and the recap made of them; returns how many."""
+        records = await self._batcher.command("LRANGE", self._keys.memory(key), 0, -1)
+        gone = [
+            record
+            for record in records
+            if any(turn.turn_id == turn_id for turn in decode_turns((record,)))
+        ]
+        if not gone:
+            return 0
+        words: list[str | bytes | int] = [RETENTION_S, *gone]
+        return int(await self._batcher.run(ERASE, self._keys.of(key), words))
 
     async def search(self, key: ConversationKey, query: str, limit: int) -> Sequence[Found]:
         """Passages that share the most words with `query`, best first, newer before older."""

@@ -9,6 +9,7 @@ import pytest
 from adapters.models.scripted import Say, ScriptedBackend
 from adapters.models.scripted_replies import Fail
 from adapters.stores.batching import Batcher
+from adapters.stores.changes import Changes
 from adapters.stores.connection import connect, server_version
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
@@ -22,26 +23,36 @@ from tests.agents.planning import KEY, route
 
 
 @pytest.fixture
-async def ledger(redis_url: str, prefix: str) -> AsyncIterator[Ledger]:
+async def batcher(redis_url: str) -> AsyncIterator[Batcher]:
     redis = connect(redis_url)
     batcher = Batcher(redis, version=await server_version(redis))
-    yield Ledger(batcher, Keys(prefix))
+    yield batcher
     await batcher.aclose()
     await redis.aclose()
 
 
-def commands(ledger: Ledger, router: Router) -> Commands:
-    return Commands(router, ledger, LocalOnly(ModelsSection()))
+@pytest.fixture
+def ledger(batcher: Batcher, prefix: str) -> Ledger:
+    return Ledger(batcher, Keys(prefix))
+
+
+@pytest.fixture
+def changes(batcher: Batcher, prefix: str) -> Changes:
+    return Changes(batcher, Keys(prefix))
+
+
+def commands(ledger: Ledger, changes: Changes, router: Router) -> Commands:
+    return Commands(router, ledger, changes, LocalOnly(ModelsSection()))
 
 
 def answering(name: str) -> ScriptedBackend:
     return ScriptedBackend(name, lambda request: Say(name))
 
 
-async def test_a_pin_lasts_beyond_a_restart_until_auto(ledger: Ledger) -> None:
+async def test_a_pin_lasts_beyond_a_restart_until_auto(ledger: Ledger, changes: Changes) -> None:
     router = Router({"planner": [route(answering("a")), route(answering("b"))]})
-    told = await commands(ledger, router).run(KEY, "model", "b")
-    after_restart = commands(ledger, router)
+    told = await commands(ledger, changes, router).run(KEY, "model", "b")
+    after_restart = commands(ledger, changes, router)
 
     assert told == "This conversation now uses `b` as planner."
     assert "a, **b** (pinned here)" in await after_restart.run(KEY, "model", "")
@@ -50,15 +61,15 @@ async def test_a_pin_lasts_beyond_a_restart_until_auto(ledger: Ledger) -> None:
     assert await ledger.pins(KEY) == {}
 
 
-async def test_auto_ends_no_privacy(ledger: Ledger) -> None:
-    table = commands(ledger, Router({"planner": [route(answering("a"))]}))
+async def test_auto_ends_no_privacy(ledger: Ledger, changes: Changes) -> None:
+    table = commands(ledger, changes, Router({"planner": [route(answering("a"))]}))
     await table.run(KEY, "private", "on")
     await table.run(KEY, "model", "auto")
 
     assert "stays on this machine" in await table.run(KEY, "private", "")
 
 
-async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger) -> None:
+async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger, changes: Changes) -> None:
     async def build(backend: ModelBackend) -> ModelRequest:
         return ModelRequest((PromptMessage("user", "hi"),), 32)
 
@@ -66,7 +77,7 @@ async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger) -> None:
     router = Router({"planner": [route(gone), route(answering("b"))]})
     async for _ in router.stream("planner", build):
         pass
-    table = commands(ledger, router)
+    table = commands(ledger, changes, router)
 
     unknown, retired = await table.run(KEY, "model", "x"), await table.run(KEY, "model", "old")
     assert unknown.startswith("There is no such model here.\n- planner: **old** (retired), b")

@@ -44,6 +44,22 @@ class Person(Protocol):
 Opened = AbstractAsyncContextManager[tuple[ChatAdapter, Person]]
 
 
+class NothingChanges:
+    """The parts of an inbox that no test of plain messages needs."""
+
+    async def revise(self, message: Message, *, edited_at: float) -> None:
+        raise NotAccepted("no edits here")
+
+    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+        raise NotAccepted("no deletions here")
+
+    async def press(self, press: Press) -> str:
+        return "no buttons here"
+
+    async def marks(self, tenant: str) -> Mapping[str, float]:
+        return {}
+
+
 class RecordingInbox:
     """Keeps what was accepted; refuses to store while `down` is set."""
 

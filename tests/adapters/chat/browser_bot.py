@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.chat.browser import BrowserAdapter, ShownTurn, ThreadInfo
 from adapters.chat.types import Activity, Command, Draft, Message, Receipt
-from tests.contracts.chat import running
+from tests.contracts.chat import NothingChanges, running
 from tests.contracts.serving import serving
 from tools.identity import ConversationKey
 
@@ -67,7 +67,7 @@ class Memory:
         self.threads[info.thread_id] = info
 
 
-class EchoBot:
+class EchoBot(NothingChanges):
     """An inbox that answers through the adapter. `pause_s` lies between two drafts."""
 
     def __init__(self, memory: Memory, *, pause_s: float = 0.02) -> None:

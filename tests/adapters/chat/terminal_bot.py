@@ -7,9 +7,10 @@ import contextlib
 
 from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import Activity, Command, Draft, Message, Receipt
+from tests.contracts.chat import NothingChanges
 
 
-class SmallBot:
+class SmallBot(NothingChanges):
     """Answers by streaming; `/x y` is repeated."""
 
     def __init__(self, adapter: TerminalAdapter, turns: asyncio.TaskGroup) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from adapters.stores.batching import Batcher
+from adapters.stores.changes import Changes
 from adapters.stores.connection import Redis
 from adapters.stores.errors import StaleLease, StoreUnavailable
 from adapters.stores.keys import Keys
@@ -114,7 +115,7 @@ async def test_a_stale_holder_can_write_nothing(ledger: Ledger) -> None:
         ledger.add_steps(old, [b"x"]),
         ledger.note(old, "placeholder", "x"),
         ledger.ready(old, ending=b"e", parts=[b"p"], memory=[]),
-        ledger.sent(old, 0),
+        ledger.sent(old, 0, "m0", then=None),
         ledger.close(old, turn_id="t", state="answered", reason=""),
         ledger.give_back(old),
     ):
@@ -138,7 +139,7 @@ async def test_the_reply_is_made_ready_once_and_its_parts_leave_one_by_one(
     await accept(ledger, "a")
     lease = (await claimed(ledger)).lease
     await ledger.ready(lease, ending=b"end", parts=[b"p0", b"p1"], memory=[b"m1"])
-    await ledger.sent(lease, 0)
+    await ledger.sent(lease, 0, "m0", then=1)
     await ledger.ready(lease, ending=b"other", parts=[b"again"], memory=[b"m1"])
     await ledger.give_back(lease)
 
@@ -179,7 +180,7 @@ async def test_finishing_steps_are_recorded_even_when_memory_is_full(
             await accept(ledger, "b")
         if (await redis.info("server"))["redis_version"] >= "7":
             await ledger.ready(lease, ending=b"end", parts=[b"p0"], memory=[b"m"])
-            await ledger.sent(lease, 0)
+            await ledger.sent(lease, 0, "m0", then=1)
             assert await ledger.close(lease, turn_id="t", state="answered", reason="") is False
     finally:
         await redis.config_set("maxmemory", "0")
@@ -212,7 +213,7 @@ async def test_a_cancelled_caller_never_disturbs_anothers_reply(
 
 
 async def test_pins_are_kept_with_the_conversation_and_reset_forgets_only_its_memory(
-    ledger: Ledger,
+    ledger: Ledger, batcher: Batcher, keys: Keys
 ) -> None:
     await ledger.pin(KEY, "planner", "phi")
     await accept(ledger, "a")
@@ -221,7 +222,7 @@ async def test_pins_are_kept_with_the_conversation_and_reset_forgets_only_its_me
     await ledger.ready(claim.lease, ending=b"e", parts=[], memory=[b"m"])
     await ledger.close(claim.lease, turn_id="t", state="answered", reason="")
 
-    await ledger.reset(KEY)
+    await Changes(batcher, keys).reset(KEY)
     await accept(ledger, "b")
 
     claim = await claimed(ledger)

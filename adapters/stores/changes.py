@@ -1,0 +1,88 @@
+"""What people change after they said it: stop, edit, delete, answer anew, forget."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from adapters.stores import change_scripts as scripts
+from adapters.stores.batching import Batcher, pairs
+from adapters.stores.keys import Keys
+from adapters.stores.ledger import RETENTION_S, one_line
+from tools.identity import ConversationKey
+
+
+class Change(IntEnum):
+    """How far the event had come that was to be changed."""
+
+    TOO_LATE = 0  # answered, or being delivered
+    RUNNING = 1
+    WAITING = 2
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """The conversation an event was accepted into, and who said it."""
+
+    key: ConversationKey
+    user_id: str
+
+
+class Changes:
+    """Every method raises `StoreUnavailable`; a running turn learns by `Halted`."""
+
+    def __init__(self, batcher: Batcher, keys: Keys) -> None:
+        self._batcher, self._keys = batcher, keys
+
+    async def heard(self, tenant: str, event_id: str) -> Heard | None:
+        """What is still known of an event that was accepted."""
+        found = await self._batcher.command("GET", self._keys.seen(tenant, event_id))
+        author, _, conversation = (found or b"").decode().rpartition("\n")
+        try:
+            return Heard(ConversationKey.parse(conversation), author)
+        except ValueError:
+            return None
+
+    async def marks(self, tenant: str) -> dict[str, float]:
+        """The newest `sent_at` accepted in each channel; "" is the newest of all."""
+        answer = await self._batcher.command("HGETALL", self._keys.marks(tenant))
+        return {name.decode(): float(value) for name, value in pairs(answer)}
+
+    async def stop(self, key: ConversationKey, event_id: str = "") -> bool:
+        """Stop the turn that answers `event_id`, or whatever runs; False when none does."""
+        words = [one_line(event_id)]
+        return bool(await self._batcher.run(scripts.STOP, self._keys.of(key), words))
+
+    async def revise(self, key: ConversationKey, event_id: str, record: bytes) -> Change:
+        """Replace a waiting event, or begin its running turn anew with `record`."""
+        words: list[str | bytes | int] = [one_line(event_id), record]
+        return Change(await self._batcher.run(scripts.REVISE, self._keys.of(key), words))
+
+    async def retract(self, key: ConversationKey, event_id: str, *, turn_id: str) -> Change:
+        """Take a waiting event out of the line, or end its running turn."""
+        names = [*self._keys.of(key), self._keys.closed(key.tenant)]
+        words: list[str | bytes | int] = [str(key), one_line(event_id), turn_id]
+        return Change(await self._batcher.run(scripts.RETRACT, names, words))
+
+    async def answer(self, key: ConversationKey, turn_id: str) -> bytes | None:
+        """Where the reply of a closed turn stands, as `Ledger.close` was told."""
+        found: bytes | None = await self._batcher.command("HGET", self._keys.answers(key), turn_id)
+        return found
+
+    async def drop_answer(self, key: ConversationKey, turn_id: str) -> None:
+        await self._batcher.command("HDEL", self._keys.answers(key), turn_id)
+
+    async def last(self, key: ConversationKey) -> bytes | None:
+        """What it takes to answer the conversation's last question anew."""
+        found: bytes | None = await self._batcher.command("GET", self._keys.last(key))
+        return found
+
+    async def reset(self, key: ConversationKey) -> None:
+        """A new conversation begins: nothing is remembered; running work goes on."""
+        await self._batcher.run(scripts.RESET, self._keys.of(key), [str(key), RETENTION_S])
+
+    async def forget(self, key: ConversationKey) -> None:
+        """Everything said here is gone and stays gone, also what runs or waits."""
+        tenant = key.tenant
+        names = [*self._keys.of(key), self._keys.closed(tenant), self._keys.dead(tenant)]
+        await self._batcher.run(scripts.FORGET, names, [str(key), RETENTION_S])

@@ -1,0 +1,203 @@
+"""From a question to what it comes to: attachments, the plan, its steps stored as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+import structlog
+
+from adapters.chat.types import AdapterError, ChatAdapter
+from adapters.stores.errors import StoreError
+from adapters.stores.ledger import Ledger
+from adapters.stores.memory import RedisMemory, decode_turns
+from agents.budget import Budget
+from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
+from agents.planner import Planner, PlanTask
+from agents.turns import Turn
+from bot.attachments import AttachmentReader, ReadAttachments, Terms
+from bot.commands import Commands
+from bot.footer import TOLD, switch_note
+from bot.health import Metrics
+from bot.privacy import PRIVATE_BY, LocalOnly
+from bot.records import Ending, decode_step, encode
+from bot.reply import GrowingReply
+from bot.running import Outcome, RunningTurn
+from tools.contract import Found, Seen, ToolCall, ToolContext
+
+log = structlog.get_logger(__name__)
+
+
+class Answerer:
+    """Works out what a turn comes to; stores its steps, and neither its reply nor its end."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        memory: RedisMemory,
+        planner: Planner,
+        attachments: AttachmentReader,
+        commands: Commands,
+        metrics: Metrics,
+        max_deaths: int,
+        local_only: LocalOnly,
+        budget: Budget,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger, self._memory, self._planner = ledger, memory, planner
+        self._attachments, self._commands, self._metrics = attachments, commands, metrics
+        self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
+        self._clock = clock
+
+    async def outcome(
+        self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
+    ) -> Outcome:
+        """Raises `StoreError` and `AdapterError`; whatever else breaks is a failed turn."""
+        if turn.claim.deaths > self._max_deaths:
+            return turn.failed("crashed every worker that tried it")
+        try:
+            if command := self._commands.parse(turn.text):
+                turn.is_command = True
+                text = await self._commands.run(turn.claim.lease.key, *command)
+                return Outcome(Ending("answered", "command"), text)
+            try:
+                return await self._plan(turn, adapter, growing)
+            finally:
+                growing.settled()
+        except (StoreError, AdapterError):
+            raise
+        except Exception as error:
+            log.exception("turn.crashed", turn=turn.turn_id, error=type(error).__name__)
+            return turn.failed(type(error).__name__)
+
+    async def _plan(
+        self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
+    ) -> Outcome:
+        turn.terms = Terms(
+            turn.claim.pins.get("vision"),
+            await self._is_local_only(turn),
+            self._budget.allowance(turn.claim.lease.key, turn.last.principal),
+            growing.waiting,
+        )
+        read = await self._attachments.read(
+            adapter,
+            turn.claim.lease.key,
+            [each for event in turn.events for each in event.message.attachments],
+            label=turn.label,
+            terms=turn.terms,
+            show=growing.activity,
+        )
+        question = turn.question(read)
+        if not question.parts:
+            said = " ".join(read.refusals) or "Your message was empty. What can I do for you?"
+            return Outcome(Ending("refused", "nothing to answer"), said)
+        task = self._task(turn, question)
+        ended = await self._follow(turn, task, growing)
+        told = turn.claim.pins.get(TOLD, "")
+        switch, now_told = switch_note(ended, told)
+        if now_told != told:
+            await self._ledger.pin(turn.claim.lease.key, TOLD, now_told or None)
+        text = ended.text
+        if ended.state != "answered":
+            text = f"{text} (turn {turn.turn_id}){_seen(read)}"
+        return Outcome(
+            Ending(ended.state, ended.reason),
+            text,
+            (*read.refusals, *ended.notes, *filter(None, (switch,))),
+            (question, *ended.turns),
+        )
+
+    async def _is_local_only(self, turn: RunningTurn) -> bool:
+        """Decided before any model is asked; who speaks once binds what others say later."""
+        key, pins = turn.claim.lease.key, turn.claim.pins
+        user_id = turn.last.principal.user_id
+        if self._local_only.names(user_id) and not self._local_only.is_ruled(key, pins):
+            await self._ledger.pin(key, PRIVATE_BY, user_id)
+        return self._local_only(key, pins, user_id)
+
+    async def _follow(self, turn: RunningTurn, task: PlanTask, growing: GrowingReply) -> PlanEnded:
+        """Store every step before the plan goes on, and show it."""
+        lease, held = turn.claim.lease, list[bytes]()
+        async with aclosing(self._planner.run(task)) as events:
+            async for event in events:
+                match event:
+                    case AnswerDelta():
+                        growing.add_text(event.text)
+                    case StepPlanned():
+                        growing.planned(event)
+                        held.append(encode(event))
+                        if self._planner.has_effect(event.calls):
+                            await self._ledger.add_steps(lease, held, has_effect=True)
+                            held.clear()
+                    case CallsReturned():
+                        growing.returned(event)
+                        self._metrics.tools_called(event.results)
+                        # Pure reads may be planned anew, so plan and results travel together.
+                        await self._ledger.add_steps(lease, [*held, encode(event)])
+                        held.clear()
+                    case Waiting():
+                        growing.waiting(event.position)
+                    case RouteSwitched():
+                        log.info(
+                            "route.switched", role=event.role, to=event.to_route, why=event.reason
+                        )
+                    case PlanEnded():
+                        self._metrics.tokens(event.route, event.usage)
+                        turn.usage = event.usage
+                        return event
+        raise RuntimeError("the plan ended without its last event")
+
+    def _task(self, turn: RunningTurn, question: Turn) -> PlanTask:
+        history = _history(turn)
+        key = turn.claim.lease.key
+        images = [image for entry in (*history, question) for image in entry.images]
+
+        async def search(query: str, limit: int) -> list[Found]:
+            return list(await self._memory.search(key, query, limit))
+
+        async def look(image: int, question: str) -> Seen:
+            return await self._attachments.look(key, images, image, question, terms=turn.terms)
+
+        def context_for(call: ToolCall) -> ToolContext:
+            return ToolContext(
+                principal=turn.last.principal,
+                place=turn.last.place,
+                conversation=key,
+                call_key=f"{turn.turn_id}:{call.call_id}",
+                now=lambda: datetime.fromtimestamp(self._clock(), UTC),
+                search=search,
+                look=look,
+            )
+
+        return PlanTask(
+            conversation=key,
+            principal=turn.last.principal,
+            place=turn.last.place,
+            history=history,
+            question=question,
+            pin=turn.claim.pins.get("planner"),
+            local_only=turn.terms.local_only,
+            allowance=turn.terms.allowance,
+            turn_id=turn.turn_id,
+            now=datetime.fromtimestamp(self._clock(), UTC),
+            context_for=context_for,
+            resume=tuple(decode_step(record) for record in turn.claim.steps),
+        )
+
+
+def _history(turn: RunningTurn) -> tuple[Turn, ...]:
+    """What was said before; an answer that is to be replaced was never given."""
+    replaced = turn.last.replaces
+    turns = decode_turns(turn.claim.memory)
+    if replaced is None:
+        return turns
+    return tuple(each for each in turns if each.turn_id != replaced.turn_id)
+
+
+def _seen(read: ReadAttachments) -> str:
+    """What vision found, for a person whose question about it could not be answered."""
+    found = [f"{image.name or 'The image'}: {image.seen}" for image in read.images if image.seen]
+    return "".join(f"\n\n{text}" for text in found)

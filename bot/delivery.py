@@ -1,0 +1,111 @@
+"""A reply's way out: the placeholder, the final parts each once and in order, and taking back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Message, ReplyStream
+from adapters.stores.changes import Changes
+from adapters.stores.ledger import Ledger
+from adapters.stores.memory import RedisMemory
+from bot.health import Metrics
+from bot.records import part_token
+from bot.running import RunningTurn
+
+log = structlog.get_logger(__name__)
+
+_SEND_TRIES = 3
+
+
+class Delivery:
+    """P8 and P9: puts replies in place, and takes them away."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changes: Changes,
+        memory: RedisMemory,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger, self._changes, self._memory = ledger, changes, memory
+        self._metrics, self._clock = metrics, clock
+
+    async def open(self, turn: RunningTurn, reply: ReplyStream) -> None:
+        """The first visible sign, beside the work; its id is kept for a successor."""
+        known = turn.placeholder
+        placeholder = await reply.open(known, again=turn.may_be_open)
+        self._metrics.first_sign(self._clock() - turn.last.accepted_at)
+        if placeholder != known:
+            await self._ledger.note(turn.claim.lease, "placeholder", placeholder)
+
+    async def put(self, turn: RunningTurn, reply: ReplyStream, outbox: Mapping[int, bytes]) -> None:
+        """Each part once and in order; the last one is recorded by `close`."""
+        indexes, tried = sorted(outbox), turn.claim.tried_s_ago
+        for index, then in zip(indexes, [*indexes[1:], None], strict=True):
+            token = part_token(turn.turn_id, index)
+            text = outbox[index].decode()
+            turn.posted[index] = await _send(reply, index, text, token, tried.get(index))
+            if then is not None:
+                await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=then)
+
+    async def take_back(self, turn: RunningTurn, adapter: ChatAdapter, reply: ReplyStream) -> None:
+        """The question was deleted: nothing of its reply stays, nor of its memory."""
+        if turn.placeholder is not None or turn.may_be_open:
+            await reply.open(turn.placeholder, again=turn.may_be_open)
+        await reply.remove()
+        await adapter.remove(turn.claim.lease.key, turn.message_ids)
+        if turn.claim.ending is not None:
+            await self._memory.erase(turn.claim.lease.key, turn.turn_id)
+
+    async def replace(self, turn: RunningTurn, adapter: ChatAdapter) -> None:
+        """An answer is given anew: what was said before goes, but for its first message."""
+        if (old := turn.last.replaces) is not None:
+            await self._memory.erase(turn.claim.lease.key, old.turn_id)
+            await adapter.remove(turn.claim.lease.key, old.message_ids[1:])
+
+    async def erase(self, turn: RunningTurn, adapter: ChatAdapter) -> None:
+        """A question was deleted after its answer: memory first, then what people see."""
+        key = turn.claim.lease.key
+        if (old := turn.last.erases) is not None:
+            await self._memory.erase(key, old.turn_id)
+            await adapter.remove(key, old.message_ids)
+            await self._changes.drop_answer(key, old.turn_id)
+
+
+async def _send(
+    reply: ReplyStream, index: int, text: str, token: str, tried_s_ago: float | None
+) -> str:
+    for attempt in range(1, _SEND_TRIES + 1):
+        try:
+            return await reply.deliver(index, text, token=token, tried_s_ago=tried_s_ago)
+        except DeliveryError as error:
+            if not error.retryable or attempt == _SEND_TRIES:
+                raise
+            tried_s_ago = tried_s_ago or 0.0
+            await asyncio.sleep(2.0**attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+async def notify(adapter: ChatAdapter, message: Message, sentence: str) -> None:
+    """One sentence outside of any turn; if it can't be delivered, nothing is lost."""
+    try:
+        reply = adapter.reply(message)
+        try:
+            await reply.open(None)
+            await reply.deliver(0, sentence, token=part_token(message.event_id, 0))
+        finally:
+            await reply.aclose()
+    except AdapterError as error:
+        log.warning("notice.undeliverable", adapter=adapter.name, error=str(error))
+    except Exception as error:  # a lane of its own: it must not take the bot along
+        log.exception("notice.failed", adapter=adapter.name, error=type(error).__name__)
+
+
+def parts_to_send(parts: Sequence[str]) -> dict[int, bytes]:
+    return {index: part.encode() for index, part in enumerate(parts)}

@@ -1,0 +1,87 @@
+"""A turn in the making: the claim with its events read, and what it comes to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapters.stores.claim import Claim
+from agents.ports import Usage
+from agents.turns import Part, Text, Turn
+from bot.attachments import ReadAttachments, Terms
+from bot.records import Answered, Ending, Event, Last, turn_id_of
+from tools.labels import Integrity, join_labels
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a turn comes to, before any of it is stored or sent."""
+
+    ending: Ending
+    text: str
+    notes: tuple[str, ...] = ()
+    memory: tuple[Turn, ...] = ()
+
+
+class RunningTurn:
+    """A claim with its events read; the newest event is the one replied to."""
+
+    def __init__(self, claim: Claim, events: list[Event]) -> None:
+        self.claim, self.events = claim, events
+        self.last = events[-1]
+        self.turn_id = turn_id_of(claim.lease.key.tenant, claim.event_ids[0])
+        self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
+        self.label = join_labels(event.label for event in events)
+        self.terms = Terms()
+        self.usage = Usage()
+        self.is_command = False
+        self.posted = dict(claim.posted)  # message ids of the parts that are out
+
+    @property
+    def placeholder(self) -> str | None:
+        """The message that becomes the reply, if one is known: by an earlier process, or the
+        reply that is to be replaced."""
+        known = self.claim.notes.get("placeholder")
+        if known is not None:
+            return known.decode()
+        replaced = self.last.replaces
+        return replaced.message_ids[0] if replaced and replaced.message_ids else None
+
+    @property
+    def may_be_open(self) -> bool:
+        """An earlier process may have shown something that nobody knows of."""
+        return self.claim.deaths > 1
+
+    def question(self, read: ReadAttachments) -> Turn:
+        parts: list[Part] = [Text(self.text)] if self.text else []
+        label = self.label.lowered_to(Integrity.UNTRUSTED) if read.images else self.label
+        said_at = self.last.message.sent_at
+        return Turn("user", (*parts, *read.images), label, said_at, self.turn_id)
+
+    def failed(self, reason: str) -> Outcome:
+        text = (
+            "Something went wrong on my side and I could not answer this. Please try again; "
+            f"if it happens again, tell my operator the turn id {self.turn_id}."
+        )
+        return Outcome(Ending("failed", reason), text)
+
+    def stopped(self, shown: str) -> Outcome:
+        """What had been said when somebody stopped it, kept as it was shown."""
+        text = f"{shown.rstrip()}\n\n_(stopped)_" if shown.strip() else "Stopped."
+        said = Turn("assistant", (Text(text),), self.label, self.last.message.sent_at, self.turn_id)
+        question = self.question(ReadAttachments())
+        return Outcome(Ending("stopped", "by a person"), text, (), (question, said))
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        return tuple(message_id for _, message_id in sorted(self.posted.items()))
+
+    @property
+    def other_turn_ids(self) -> tuple[str, ...]:
+        """The ids that the joined events would have had as turns of their own."""
+        tenant = self.claim.lease.key.tenant
+        return tuple(turn_id_of(tenant, event_id) for event_id in self.claim.event_ids[1:])
+
+    def answered(self) -> Answered:
+        return Answered(self.turn_id, self.message_ids)
+
+    def as_last(self) -> Last:
+        return Last(self.turn_id, self.claim.event_ids, tuple(self.events), self.message_ids)
