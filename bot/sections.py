@@ -121,12 +121,20 @@ class RedisSection(Section):
     prefix: str = Field(default="fl", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     allow_volatile: bool = False
     max_connections: int = Field(default=64, ge=2, le=4096)
+    timeout_s: float = Field(default=2.0, ge=0.1, le=60, allow_inf_nan=False)
+    cluster: bool = False
+    wait_replicas: int = Field(default=0, ge=0, le=16)
+    wait_timeout_s: float = Field(default=1.0, ge=0.01, le=60, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _known_scheme(self) -> RedisSection:
         text = self.url.get_secret_value() if self.url else "unix://"
         if not text.startswith(("redis://", "rediss://", "unix://")):
             raise fault("url", "must start with redis://, rediss:// or unix://")
+        if self.cluster and text.startswith("unix://"):
+            raise fault("cluster", "needs redis.url with the address of one of its nodes")
+        if self.wait_replicas and self.url is None:
+            raise fault("wait_replicas", "needs redis.url: the embedded server has no replica")
         return self
 
     @property

@@ -38,7 +38,7 @@ _SAMPLES = {
     "XREADGROUP": "XREADGROUP GROUP probe probe STREAMS {key} >",
 }
 _PASSWORD = "Redis refuses the user or password of redis.url"  # noqa: S105 (a sentence)
-_MAX_ARGUMENTS = 4  # of the others, to be taken by Redis
+_MAX_ARGUMENTS = 6  # of the others, to be taken by Redis
 
 
 def connect(url: str, *, max_connections: int = 32, timeout_s: float = 2.0) -> redis_asyncio.Redis:
@@ -84,6 +84,7 @@ async def check_server(
     allow_volatile: bool,
     prefix: str = "fl",
     commands: Iterable[str] = (),
+    wait_replicas: int = 0,
 ) -> tuple[int, int]:
     """The server's version; raises `StoreRefused` naming the setting that must change.
 
@@ -98,7 +99,15 @@ async def check_server(
         raise StoreRefused(
             "REDIS_URL points at a node of a Redis Cluster; set redis.cluster = true"
         )
-    await _check_permissions(redis, prefix=prefix, commands={*_DIRECT.split(), *commands})
+    needed = {*_DIRECT.split(), *commands} | ({"WAIT"} if wait_replicas else set())
+    await _check_permissions(redis, prefix=prefix, commands=needed)
+    for info in infos:
+        if info.get("connected_slaves", 0) < wait_replicas:
+            log.warning(
+                "redis.replicas_missing",
+                connected=info.get("connected_slaves", 0),
+                remedy="nothing is accepted until redis.wait_replicas of them are connected",
+            )
     return min(map(_version, infos))
 
 

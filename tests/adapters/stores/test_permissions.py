@@ -14,7 +14,10 @@ from adapters.stores.scripts import ALL
 from tests.redis_servers import RedisServer, free_port, redis_server
 
 RIGHT = "right"
-ENOUGH = ["~fl:*", "-@all", "+@read", "+@write", "+@scripting", "+@connection", "+info", "+time", "+multi", "+wait"]
+ENOUGH = (
+    *("~fl:*", "-@all", "+@read", "+@write", "+@scripting", "+@connection"),
+    *("+info", "+time", "+multi", "+wait"),
+)
 
 
 @pytest.fixture
