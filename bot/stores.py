@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from adapters.stores import change_scripts
-from adapters.stores.batching import Batcher
+from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.budget import SPEND, RedisTally
 from adapters.stores.changes import Changes
-from adapters.stores.connection import Redis, check_server, connect
+from adapters.stores.connection import Redis, check_server, connect, connect_cluster
 from adapters.stores.dead import DeadLetters
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
@@ -20,7 +20,7 @@ from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from adapters.stores.scripts import ALL
 from adapters.stores.threads import RedisThreads
-from bot.settings import Settings
+from bot.settings import RedisSection, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,26 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             url = given.get_secret_value()
         else:
             url = await stack.enter_async_context(embedded_server(settings.data_dir))
-        redis = connect(url, max_connections=settings.redis.max_connections)
+        redis = _client(url, settings.redis)
         stack.push_async_callback(redis.aclose)
+        all_scripts = (*ALL, *change_scripts.ALL, SPEND)
         version = await check_server(
-            redis, embedded=given is None, allow_volatile=settings.redis.allow_volatile
+            redis,
+            embedded=given is None,
+            allow_volatile=settings.redis.allow_volatile,
+            prefix=settings.redis.prefix,
+            commands=commands_of(all_scripts),
+            wait_replicas=settings.redis.wait_replicas,
         )
-        batcher, keys = Batcher(redis, version=version), Keys(settings.redis.prefix)
+        batcher = Batcher(
+            redis,
+            version=version,
+            timeout_s=settings.redis.timeout_s,
+            replicas=_replicas(settings.redis),
+        )
+        keys = Keys(settings.redis.prefix)
         stack.push_async_callback(batcher.aclose)
-        await batcher.load((*ALL, *change_scripts.ALL, SPEND))
+        await batcher.load(all_scripts)
         yield Stores(
             redis,
             batcher,
@@ -69,3 +81,12 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisThreads(batcher, keys),
             RedisTally(batcher, keys),
         )
+
+
+def _client(url: str, redis: RedisSection) -> Redis:
+    open_client = connect_cluster if redis.cluster else connect
+    return open_client(url, max_connections=redis.max_connections, timeout_s=redis.timeout_s)
+
+
+def _replicas(redis: RedisSection) -> Replicas:
+    return Replicas(redis.wait_replicas, timeout_ms=int(redis.wait_timeout_s * 1000))
