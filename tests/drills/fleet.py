@@ -1,0 +1,146 @@
+"""Several bots on one real Redis, one model and two platforms, and what the auditor says."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from adapters.models.scripted import demo_policy
+from adapters.models.scripted_server import HttpPolicy, ScriptedServer
+from adapters.stores.audit import Auditor, Report
+from adapters.stores.batching import Batcher
+from adapters.stores.connection import connect, server_version
+from adapters.stores.keys import Keys
+from tests.conftest import running_redis, wait_for_redis
+from tests.drills.places import OnDiscord, OnSlack, Place, connected
+from tests.drills.processes import DrillBot, ForkServer, fork_server
+from tests.twins.discord import DiscordTwin
+from tests.twins.slack import SlackTwin
+
+LEASE_S = 2.0
+
+
+class Fleet:
+    """`bots` share the work of `places`; made by `fleet`."""
+
+    def __init__(
+        self, bots: Sequence[DrillBot], places: Sequence[Place], redis_url: str, prefix: str
+    ) -> None:
+        self.bots, self.places = list(bots), list(places)
+        self.redis_url, self.prefix = redis_url, prefix
+
+    async def start(self, *, rules: Sequence[dict[str, Any]] = ()) -> None:
+        """Start every bot and wait until all listen."""
+        for bot in self.bots:
+            bot.rules = list(rules)
+        await asyncio.gather(*(bot.start() for bot in self.bots))
+        await connected(self.places, len(self.bots))
+
+    async def stop(self) -> list[int]:
+        """SIGTERM to all; the exit codes of those that ran."""
+        codes = await asyncio.gather(*(bot.end() for bot in self.bots))
+        return [code for code in codes if code is not None]
+
+    async def audit(self) -> Report:
+        """The auditor's report over the store as it is."""
+        redis = connect(self.redis_url)
+        batcher = Batcher(redis, version=await server_version(redis))
+        try:
+            auditor = Auditor(redis, batcher, Keys(self.prefix), lease_ms=int(LEASE_S * 1000))
+            return await auditor.audit(pause_s=LEASE_S + 1)
+        finally:
+            await batcher.aclose()
+            await redis.aclose()
+
+
+@asynccontextmanager
+async def real_redis() -> AsyncIterator[str]:
+    """A redis-server with an append-only file, as operators run it."""
+    from adapters.stores.embedded import find_server
+
+    with (
+        TemporaryDirectory(prefix="fl-") as folder,  # a short path: it is a socket's
+        running_redis(find_server(), Path(folder)) as url,
+    ):
+        await wait_for_redis(url)
+        yield url
+
+
+@asynccontextmanager
+async def two_platforms(*, channels: int = 40) -> AsyncIterator[list[Place]]:
+    async with SlackTwin() as slack, DiscordTwin() as discord:
+        yield [OnSlack(slack, channels=channels), OnDiscord(discord, channels=channels)]
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path,
+    *,
+    bots: int,
+    platforms: Sequence[str] = ("slack", "discord"),
+    policy: HttpPolicy = demo_policy,
+    settings: str = "",
+    channels: int = 40,
+    server: ForkServer | None = None,
+    redis_url: str | None = None,
+    lease_s: float = LEASE_S,
+) -> AsyncIterator[Fleet]:
+    """Everything a drill needs; what is given is shared with other fleets."""
+    async with AsyncExitStack() as stack:
+        if server is None:
+            server = await stack.enter_async_context(fork_server())
+        if redis_url is None:
+            redis_url = await stack.enter_async_context(real_redis())
+        model = await stack.enter_async_context(ScriptedServer(policy))
+        places: list[Place] = []
+        if "slack" in platforms:
+            slack = await stack.enter_async_context(SlackTwin())
+            places.append(OnSlack(slack, channels=channels))
+        if "discord" in platforms:
+            discord = await stack.enter_async_context(DiscordTwin())
+            places.append(OnDiscord(discord, channels=channels))
+        prefix = f"drill{secrets.token_hex(4)}"
+        text = "".join(place.settings for place in places)
+        _write(folder, text + _settings(model, prefix, lease_s) + settings)
+        environ: dict[str, str] = {"REDIS_URL": redis_url}
+        for place in places:
+            environ |= place.environ
+        team = [DrillBot(server, folder, environ, name=f"bot{n}") for n in range(bots)]
+        made = Fleet(team, places, redis_url, prefix)
+        try:
+            yield made
+        finally:
+            await asyncio.gather(*(bot.kill() for bot in team))
+
+
+def _write(folder: Path, settings: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "firstline.toml").write_text(settings)
+
+
+def _settings(model_url: str, prefix: str, lease_s: float) -> str:
+    # Kills come faster than leases expire, so an early turn meets more of them than any limit
+    # of deaths allows; then the person is told, which is not a loss (reliability, section 2).
+    return f"""
+[redis]
+prefix = "{prefix}"
+[web]
+port = 0
+[models.routes.moe]
+backend = "openai_api"
+base_url = "{model_url}"
+model = "scripted"
+context_tokens = 8192
+[roles]
+planner = ["moe"]
+[turns]
+lease_s = {lease_s}
+renew_s = {lease_s / 4}
+sweep_s = 0.5
+max_deaths = 20
+"""
