@@ -84,6 +84,7 @@ class Ledger:
                 key.channel if is_heard else "",
                 author,
             ],
+            replicated=True,
         )
         return Acceptance(answer)
 
@@ -145,6 +146,7 @@ class Ledger:
             scripts.READY,
             self._keys.of(lease.key),
             [lease.fence, ending, despite, RETENTION_S, len(parts), *parts, *memory],
+            replicated=True,
         )
 
     async def sent(self, lease: Lease, part: int, message_id: str, *, then: int | None) -> None:
@@ -152,7 +154,10 @@ class Ledger:
         of the part that comes `then`. Raises `Halted`."""
         after = "" if then is None else then
         await self._batcher.run(
-            scripts.SENT, self._keys.of(lease.key), [lease.fence, part, message_id, after]
+            scripts.SENT,
+            self._keys.of(lease.key),
+            [lease.fence, part, message_id, after],
+            replicated=True,
         )
 
     async def close(
@@ -189,6 +194,7 @@ class Ledger:
                 dead,
                 *also,
             ],
+            replicated=True,
         )
         return bool(more)
 
