@@ -164,4 +164,5 @@ async def product(folder: Path, model_url: str, *, conversations: int) -> AsyncI
             group.create_task(bot.work(stop), name="bot.work")
             yield ours
             stop.set()
+    configure_logs(level="warning", form="console")  # what comes after has no such file
     log_file.close()
