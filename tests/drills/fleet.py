@@ -6,16 +6,18 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from adapters.models.scripted import demo_policy
+from adapters.models.scripted import Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import HttpPolicy, ScriptedServer
 from adapters.stores.audit import Auditor, Report
 from adapters.stores.batching import Batcher
 from adapters.stores.connection import connect, server_version
 from adapters.stores.keys import Keys
+from agents.ports import ModelRequest
 from tests.conftest import running_redis, wait_for_redis
 from tests.drills.places import OnDiscord, OnSlack, Place, connected
 from tests.drills.processes import DrillBot, ForkServer, fork_server
@@ -23,6 +25,12 @@ from tests.twins.discord import DiscordTwin
 from tests.twins.slack import SlackTwin
 
 LEASE_S = 2.0
+
+
+def in_a_second(request: ModelRequest) -> Reply:
+    """The demo script at a pace that leaves time to be killed in the middle."""
+    reply = demo_policy(request)
+    return replace(reply, chunk=12, delay_s=0.05) if isinstance(reply, Say | Step) else reply
 
 
 class Fleet:
@@ -83,7 +91,7 @@ async def fleet(
     *,
     bots: int,
     platforms: Sequence[str] = ("slack", "discord"),
-    policy: HttpPolicy = demo_policy,
+    policy: HttpPolicy = in_a_second,
     settings: str = "",
     channels: int = 40,
     server: ForkServer | None = None,

@@ -86,7 +86,9 @@ class OnSlack:
 
     def __init__(self, slack: SlackTwin, *, channels: int = 40) -> None:
         self.slack, self.questions = slack, list[Question]()
-        slack.web.limits |= {"chat.update": (10_000, 60.0)}  # many bots share the one workspace
+        # Many bots, started anew again and again, share the one workspace.
+        slack.web.limits = {"chat.postMessage": slack.web.limits["chat.postMessage"]}
+        slack.socket.resend_after_s = (0.5, 2.0, 5.0, 10.0, 20.0)  # minutes on the platform
         slack.add_user("U1")
         self._channels = [slack.add_channel(f"C{n:03d}") for n in range(channels)]
         self._next = itertools.cycle(self._channels)
