@@ -181,7 +181,7 @@ class BotInbox:
         asked = [event.message for event in last.events]
         message = msgspec.structs.replace(
             message,
-            event_id=f"{press.event_id}!{last.turn_id}",
+            event_id=f"{press.event_id.partition('!')[0]}!{last.turn_id}",
             text="\n".join(filter(None, (each.text for each in asked))),
             attachments=tuple(file for each in asked for file in each.attachments),
         )

@@ -38,6 +38,10 @@ class Chat:
     outages: int = 0
     crash: BaseException | None = None
     delivered: dict[str, list[str]] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)  # the newest draft's text
+    opened: dict[str, list[str | None]] = field(default_factory=dict)  # placeholders given
+    asked: dict[str, list[str]] = field(default_factory=dict)  # event ids replied to
+    removed: list[str] = field(default_factory=list)
     runs: int = 0
     connected: bool = True
     limits: Limits = Limits(part_chars=2000, edits_per_window=5, window_s=1)  # noqa: RUF009
@@ -52,6 +56,7 @@ class Chat:
         await asyncio.Event().wait()
 
     def reply(self, message: Message) -> ChatReply:
+        self.asked.setdefault(message.message_id, []).append(message.event_id)
         return ChatReply(self, message.message_id)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
@@ -71,10 +76,11 @@ class ChatReply:
         if self.chat.outages:
             self.chat.outages -= 1
             raise DeliveryError(self.chat.name, "away", retryable=True)
+        self.chat.opened.setdefault(self.message_id, []).append(placeholder)
         return placeholder or f"placeholder of {self.message_id}"
 
     def show(self, draft: Draft) -> None:
-        return None
+        self.chat.shown[self.message_id] = draft.text
 
     async def deliver(
         self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
@@ -83,7 +89,7 @@ class ChatReply:
         return f"{self.message_id}.{index}"
 
     async def remove(self) -> None:
-        self.chat.delivered.pop(self.message_id, None)
+        self.chat.removed.append(self.message_id)
 
     async def aclose(self) -> None:
         return None
