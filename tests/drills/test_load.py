@@ -18,7 +18,7 @@ from tests.drills.load import LoadedBot, Question, loaded_bot, percentile, slope
 
 FLOODER = "flooder"
 MAX_WAITING = 20
-MODEL_S = 0.05
+MODEL_S = 0.3  # slow enough that the line fills
 DRAIN_S = 300.0
 # Two processes and Redis share two cores here: a tenth of a second is noise, not waiting.
 NOISE_S = 0.1
@@ -29,7 +29,7 @@ SOAK_S = float(os.environ.get("FIRSTLINE_DRILL_J2_S", "120"))  # 1800 is the bar
 @pytest.mark.parametrize(
     ("messages", "within_s"),
     [
-        (200, 3.0),
+        (200, 2.0),
         pytest.param(10_000, 60.0, marks=[pytest.mark.drill, pytest.mark.timeout(600)]),
     ],
 )
@@ -71,7 +71,7 @@ async def test_one_persons_flood_waits_in_its_own_line_and_slows_nobody_else(
 
 @pytest.mark.parametrize(
     "seconds",
-    [8.0, pytest.param(SOAK_S, marks=[pytest.mark.drill, pytest.mark.timeout(SOAK_S + 300)])],
+    [6.0, pytest.param(SOAK_S, marks=[pytest.mark.drill, pytest.mark.timeout(SOAK_S + 300)])],
 )
 async def test_a_crowd_that_keeps_asking_is_answered_and_leaves_nothing_behind(
     seconds: float, redis_url: str, record_figure: RecordFigure
@@ -123,7 +123,7 @@ async def _sampled(bot: LoadedBot, seconds: float) -> list[Sample]:
 
 
 async def _steady(
-    bot: LoadedBot, *, seconds: float, people: int = 20, per_s: float = 20
+    bot: LoadedBot, *, seconds: float, people: int = 100, per_s: float = 20
 ) -> list[Question]:
     """People who ask at random moments, `per_s` of them in a second."""
     dice, asked, began = random.Random(people), list[Question](), time.monotonic()
