@@ -44,7 +44,11 @@ class DeadLetters:
 
     async def of(self, tenant: str) -> list[DeadTurn]:
         """A tenant's dead turns, oldest first."""
-        answer = await self._batcher.command("HGETALL", self._keys.dead(tenant))
+        return await self.under(self._keys.dead(tenant))
+
+    async def under(self, name: str | bytes) -> list[DeadTurn]:
+        """The dead turns of one such hash."""
+        answer = await self._batcher.command("HGETALL", name)
         found = [turn for field, record in pairs(answer) if (turn := _read(field, record))]
         return sorted(found, key=lambda turn: turn.letter.at)
 

@@ -63,6 +63,11 @@ class Keys:
     def closed(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:closed"
 
+    def every(self, kind: str) -> str:
+        """A pattern that matches the keys of one kind, of every tenant."""
+        plain = "".join(f"[{char}]" if char in "*?[]\\^" else char for char in self._root)
+        return f"{plain}{{*}}:{kind}"
+
     def dead(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:dead"
 

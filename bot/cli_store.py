@@ -1,0 +1,100 @@
+"""Commands about what lies in the store: the audit, and the dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from bot.cli_frame import (
+    ConfigOption,
+    DataDirOption,
+    VolatileOption,
+    finish,
+    settings_of,
+    start_logs,
+)
+
+dead_app = typer.Typer(help="Turns that were given up: list, replay, drop.", no_args_is_help=True)
+TurnArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TURN", help="Ids of turns, as listed.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every one that is listed.")]
+
+
+def audit(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Read the whole store and name every broken rule; exit 1 if there is one."""
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.audit import audit_store
+
+        return audit_store(settings, as_json=as_json)
+
+    finish(start)
+
+
+@dead_app.command("list")
+def list_dead(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Show every dead letter: where, when, why, and how often it was tried."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.dead import list_letters
+
+        return list_letters(settings, as_json=as_json)
+
+    finish(start)
+
+
+@dead_app.command("replay")
+def replay_dead(
+    turns: TurnArgument = None,
+    everything: AllOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Ask the same questions again, as new turns, where they were asked."""
+    _settle(turns or [], everything, config, data_dir, replay=True)
+
+
+@dead_app.command("drop")
+def drop_dead(
+    turns: TurnArgument = None,
+    everything: AllOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Throw dead letters away."""
+    _settle(turns or [], everything, config, data_dir, replay=False)
+
+
+def _settle(
+    turns: list[str],
+    everything: bool,
+    config: ConfigOption,
+    data_dir: DataDirOption,
+    *,
+    replay: bool,
+) -> None:
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.dead import settle_letters
+
+        return settle_letters(settings, turns, everything=everything, replay=replay)
+
+    finish(start)

@@ -1,0 +1,92 @@
+"""Dead letters, as the operator's commands show, replay and drop them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from adapters.stores.ledger import Claim
+from bot.app import Bot
+from bot.dead import list_letters, settle_letters
+from bot.settings import Settings
+from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
+from tests.bot.test_changes import TENANT, ends
+
+
+async def dies(bot: Bot) -> None:
+    """A worker that is killed with the turn in its hands, as often as is allowed."""
+    for number in range(bot.settings.turns.max_deaths):
+        async with asyncio.timeout(10):
+            while (
+                await bot.stores.ledger.claim(message("").conversation, owner=f"w{number}") is None
+            ):
+                await asyncio.sleep(0.05)
+
+
+async def claim(bot: Bot, owner: str) -> Claim | None:
+    return await bot.stores.ledger.claim(message("").conversation, owner=owner)
+
+
+async def with_a_dead_letter(settings: Settings, chat: Chat) -> str:
+    async with bot_with(chat, settings) as (bot, stop):
+        await bot.inbox.accept(message("What is 6*7?"))
+        await dies(bot)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bot.run(stop))
+            (end,) = await ends(bot)
+            stop.set()
+    return end["turn"]
+
+
+async def test_a_replayed_dead_letter_is_answered_where_it_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat, settings = Chat(), settings_in(tmp_path, **{"turns.max_deaths": 1})
+    turn_id = await with_a_dead_letter(settings, chat)
+    chat.delivered.clear()
+
+    assert await settle_letters(settings, [turn_id], everything=False, replay=True) == 0
+    async with bot_with(chat, settings) as (bot, stop), asyncio.TaskGroup() as group:
+        group.create_task(bot.run(stop))
+        await until(lambda: chat.delivered)
+        left = await bot.stores.dead.of(TENANT)
+        stop.set()
+
+    assert "42" in chat.delivered["t1-1"][0]
+    assert left == []
+    assert "1 asked again" in capsys.readouterr().out
+
+
+async def test_the_list_names_the_turn_and_never_what_was_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path, **{"turns.max_deaths": 1})
+    turn_id = await with_a_dead_letter(settings, Chat())
+    capsys.readouterr()
+
+    await list_letters(settings, as_json=True)
+    out = capsys.readouterr().out
+    listed = json.loads(out[out.index("[\n") :])
+
+    assert [(row["turn"], row["deaths"]) for row in listed] == [(turn_id, 2)]
+    assert "6*7" not in out
+
+
+async def test_dropped_letters_are_gone_and_unknown_ones_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path, **{"turns.max_deaths": 1})
+    turn_id = await with_a_dead_letter(settings, Chat())
+
+    codes = [
+        await settle_letters(settings, ids, everything=False, replay=False)
+        for ids in ([turn_id, "unknown"], [])
+    ]
+    told = capsys.readouterr()
+
+    assert codes == [1, 2]
+    assert "1 dropped" in told.out
+    assert "not dropped: unknown" in told.err
