@@ -20,9 +20,7 @@ async def dies(bot: Bot) -> None:
     """A worker that is killed with the turn in its hands, as often as is allowed."""
     for number in range(bot.settings.turns.max_deaths):
         async with asyncio.timeout(10):
-            while (
-                await bot.stores.ledger.claim(message("").conversation, owner=f"w{number}") is None
-            ):
+            while await claim(bot, f"w{number}") is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
