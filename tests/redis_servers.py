@@ -40,6 +40,14 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def aof_bytes(self) -> int:
+        """The size of its largest append-only file."""
+        return max(file.stat().st_size for file in self.folder.rglob("*.aof"))
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
@@ -104,20 +112,12 @@ class RedisServer:
             self._process.wait(timeout=15)
 
 
-@contextmanager
-def running(server: RedisServer) -> Iterator[RedisServer]:
-    server.start()
-    try:
-        server.ready()
-        yield server
-    finally:
-        server.stop()
-
-
 @asynccontextmanager
-async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
+async def redis_server(
+    folder: Path, *options: str, preexec: Callable[[], object] | None = None
+) -> AsyncIterator[RedisServer]:
     server = RedisServer(folder, *options)
-    server.start()
+    server.start(preexec=preexec)
     try:
         await asyncio.to_thread(server.ready)
         yield server
@@ -134,11 +134,11 @@ async def replicated(
     async with redis_server(folder / "primary", *at_once) as primary:
         of = f"127.0.0.1 {through or primary.port}"
         async with redis_server(folder / "replica", *at_once, "--replicaof", of) as replica:
-            await asyncio.to_thread(_wait_connected, replica)
+            await asyncio.to_thread(wait_connected, replica)
             yield primary, replica
 
 
-def _wait_connected(replica: RedisServer) -> None:
+def wait_connected(replica: RedisServer) -> None:
     deadline = monotonic() + _START_S
     while replica.ask("ROLE")[3] != b"connected":
         if monotonic() > deadline:

@@ -211,6 +211,8 @@ def _refusal(reply: Exception) -> Exception:
         return Halted(str(reply).rpartition(" ")[2])
     if isinstance(reply, OutOfMemoryError):
         return StoreUnavailable("Redis is out of memory; raise maxmemory")
+    if str(reply).startswith("MISCONF"):
+        return StoreUnavailable("Redis can't write to its disk (MISCONF): make room, read its log")
     if isinstance(reply, NoPermissionError):
         return StoreUnavailable(f"Redis: its ACL denies a needed command or key: {reply}")
     if isinstance(reply, ReadOnlyError):

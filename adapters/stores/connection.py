@@ -17,6 +17,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from adapters.stores.errors import StoreRefused, StoreUnavailable
 
@@ -62,7 +63,7 @@ def connect_cluster(
     url: str, *, max_connections: int = 64, timeout_s: float = 2.0
 ) -> redis_asyncio.RedisCluster:
     """A client of the Redis Cluster that `url` is a node of; no retries here either."""
-    return redis_asyncio.RedisCluster.from_url(
+    return _Cluster.from_url(
         url,
         max_connections=max_connections,
         socket_timeout=timeout_s,
@@ -70,6 +71,16 @@ def connect_cluster(
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+
+
+class _Cluster(redis_asyncio.RedisCluster):
+    """Its own errors made errors of Redis, which is what callers wait for."""
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
 
 
 async def server_version(redis: Redis) -> tuple[int, int]:
