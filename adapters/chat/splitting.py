@@ -94,9 +94,12 @@ def clip(text: str, limit: int) -> str:
     if limit <= 2 * _CLOSER_ROOM:
         return text[: _grapheme_cut(text, 0, max(limit - 1, 0))] + "…"[:limit]
     cut = _grapheme_cut(text, 0, limit - _CLOSER_ROOM - 1)
-    fence = _Fences(text).around(cut)
+    fences = _Fences(text)
+    fence = fences.around(cut)
     if fence is None:
-        return text[: _grapheme_cut(text, 0, limit - 1)] + "…"
+        end = _grapheme_cut(text, 0, limit - 1)
+        begun = fences.around(end)  # in the room of a closer that was not needed
+        return text[: begun.start if begun else end] + "…"
     if cut <= fence.code:
         return text[: fence.start] + "…"
     head = text[: min(cut, fence.close)] + "…"

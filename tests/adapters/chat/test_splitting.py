@@ -62,6 +62,12 @@ def test_a_preview_of_a_well_formed_text_closes_its_fence(text: str, limit: int)
         assert fence_markers(clip(text, limit)) % 2 == 0
 
 
+def test_a_block_that_begins_right_before_the_cut_of_a_preview_is_left_out() -> None:
+    text = "word " * 46 + "\n```python-with-a-very-long-name\ncode\n```\n" + "word " * 20
+
+    assert clip(text, 256) == "word " * 46 + "\n…"
+
+
 def test_a_code_block_is_closed_at_a_cut_and_reopened_with_its_language() -> None:
     line = "print('one line of code')\n"
     first, second = split_markdown(f"Look:\n```python\n{line * 12}```\nDone.", 256)
