@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from adapters.chat.slack_api import SlackApi, SlackCallError
+from adapters.chat.slack_blocks import STOP, button_values
 from adapters.chat.slack_text import mentions
 from adapters.chat.types import place_kind
 from tools.identity import PlaceKind, PrincipalKind
@@ -21,7 +22,15 @@ KNOWN_FOR_S = 600.0
 ABSENT_FOR_S = 30.0  # another process may have been mentioned in the thread since
 THREAD_LOOK = 200  # messages of a thread searched for the bot's part in it
 _LOOK_TIMEOUT_S = 2.0  # the ack is due within 3 s
-_PERMANENT = frozenset({"missing_scope", "user_not_found", "channel_not_found", "user_not_visible"})
+_PERMANENT = frozenset(
+    {
+        "channel_not_found",
+        "missing_scope",
+        "thread_not_found",
+        "user_not_found",
+        "user_not_visible",
+    }
+)
 
 Value = TypeVar("Value")
 
@@ -98,6 +107,18 @@ class Directory:
 
     def joined(self, channel: str, thread: str) -> None:
         self._joined.put(f"{channel}:{thread}", True)
+
+    async def running(self, channel: str, thread: str) -> list[str]:
+        """The event ids of the questions whose replies in this thread can be stopped."""
+        answer = await self._look(
+            "conversations.replies", channel=channel, ts=thread, limit=THREAD_LOOK
+        )
+        return [
+            event_id
+            for message in answer.get("messages", ())
+            if message.get("user") == self._bot
+            for event_id in button_values(message, STOP)
+        ]
 
     async def _ask_user(self, user_id: str) -> PrincipalKind:
         user = (await self._look("users.info", user=user_id)).get("user")

@@ -5,17 +5,35 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from adapters.chat.safe_text import sound
+from adapters.chat.slack_blocks import PRESSES
 from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_text import mentions, plain
-from adapters.chat.types import Addressing, Attachment, Author, Command, Message
+from adapters.chat.types import Addressing, Attachment, Author, Command, Message, Press
 from tools.identity import ConversationKey, tenant_of
 
 _SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 _TO_ANOTHER = re.compile(r"\s*<@[UW]")  # begins with somebody else's mention
 FILE_BY_ID = "id:"  # a locator that must be looked up, as for Slack Connect files
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A person changed what they said; `at` is Slack's clock."""
+
+    message: Message
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A message was deleted: perhaps a question, Slack does not tell."""
+
+    tenant: str
+    event_id: str
 
 
 class EventReader:
@@ -24,53 +42,127 @@ class EventReader:
     def __init__(
         self, directory: Directory, *, adapter: str, team_id: str, bot_user_id: str
     ) -> None:
-        self._directory, self._adapter, self._bot = directory, adapter, bot_user_id
-        self._tenant = tenant_of("slack", team_id)
+        self.adapter, self.tenant = adapter, tenant_of("slack", team_id)
+        self._directory, self._bot = directory, bot_user_id
 
-    async def read(self, event: Mapping[str, Any]) -> Message | None:
-        """The message when it is for the bot; `app_mention` and `message` give the same one."""
+    async def read(self, event: Mapping[str, Any]) -> Message | Edited | Removed | None:
+        """What the event means to the bot; `app_mention` and `message` give the same message."""
+        match event.get("subtype"):
+            case "message_changed":
+                return await self._read_change(event)
+            case "message_deleted":
+                return self._read_removal(event, str(event.get("deleted_ts") or ""))
         if not self._was_said_by_a_person(event):
             return None
-        channel, user, ts = str(event["channel"]), str(event["user"]), str(event["ts"])
-        thread = event.get("thread_ts")
+        channel, ts = str(event["channel"]), str(event["ts"])
         addressing = await self._addressing(event, channel, ts)
         if addressing is None:
             return None
         if addressing != "dm":
-            thread = thread or ts
-            self._directory.joined(channel, thread)
-        key, author = await self._where_and_who(channel, thread, user)
-        return Message(
-            event_id=f"{channel}:{ts}",
-            adapter=self._adapter,
-            conversation=key,
-            author=author,
-            text=plain(sound(str(event.get("text") or "")), bot_user_id=self._bot),
-            sent_at=float(ts),
-            message_id=f"{channel}:{ts}",
-            addressing=addressing,
-            attachments=tuple(_attachment(file) for file in event.get("files") or ()),
-        )
+            self._directory.joined(channel, str(event.get("thread_ts") or ts))
+        return await self._message(event, addressing)
+
+    async def read_history(self, channel: str, said: Mapping[str, Any]) -> Message | None:
+        """A message of `conversations.history`, as if it were told live."""
+        kind = {"channel_type": "im"} if await self._directory.place(channel) == "dm" else {}
+        found = await self.read({**said, "channel": channel, **kind})
+        return found if isinstance(found, Message) else None
+
+    async def read_presses(self, payload: Mapping[str, Any]) -> list[Press]:
+        """The buttons of ours in a `block_actions` payload."""
+        where = payload.get("channel") or {}
+        channel = str(where.get("id") or (payload.get("container") or {}).get("channel_id") or "")
+        user = str((payload.get("user") or {}).get("id") or "")
+        pressed = [
+            (PRESSES[action_id], str(action.get("value") or ""))
+            for action in payload.get("actions") or ()
+            if (action_id := action.get("action_id")) in PRESSES
+        ]
+        if not pressed or not channel or not user:
+            return []
+        author = Author(user, await self._directory.user_kind(user))
+        return [
+            Press(kind, event_id, self.adapter, self.tenant, channel, author)
+            for kind, event_id in pressed
+        ]
+
+    async def read_native_stop(self, event: Mapping[str, Any]) -> list[Press]:
+        """Slack's own stop button names a thread: it stops what shows our button there."""
+        if event.get("type") != "agent_session_stopped":
+            return []
+        channel, thread = str(event.get("channel") or ""), str(event.get("thread_ts") or "")
+        user = str(event.get("user") or "")
+        if not (channel and thread and user):
+            return []
+        author = Author(user, await self._directory.user_kind(user))
+        running = await self._directory.running(channel, thread)
+        return [
+            Press("stop", event_id, self.adapter, self.tenant, channel, author)
+            for event_id in running
+        ]
 
     async def read_command(self, payload: Mapping[str, Any]) -> Command:
         key, author = await self._where_and_who(
             str(payload["channel_id"]), None, str(payload["user_id"])
         )
         name, text = str(payload["command"]).lstrip("/"), sound(str(payload.get("text") or ""))
-        return Command(name, text.strip(), self._adapter, key, author)
+        return Command(name, text.strip(), self.adapter, key, author)
 
     def question(self, command: Command, *, trigger_id: str, sent_at: float) -> Message:
         """`/ask TEXT` as the message it stands for."""
         event_id = f"{command.conversation.channel}:{trigger_id}"
         return Message(
             event_id=event_id,
-            adapter=self._adapter,
+            adapter=self.adapter,
             conversation=command.conversation,
             author=command.author,
             text=plain(command.argument, bot_user_id=self._bot),
             sent_at=sent_at,
             message_id=event_id,
             addressing="command",
+        )
+
+    async def _read_change(self, event: Mapping[str, Any]) -> Edited | Removed | None:
+        """An edit by a person; links that unfold and threads that grow change no text."""
+        now, before = event.get("message") or {}, event.get("previous_message") or {}
+        if now.get("subtype") == "tombstone":  # what is left of a deleted root of a thread
+            return self._read_removal(event, str(now.get("ts") or ""))
+        said = {**now, "channel": event.get("channel")}
+        edited = now.get("edited") or {}
+        if not self._was_said_by_a_person(said) or not edited.get("ts"):
+            return None
+        if now.get("text") == before.get("text"):
+            return None
+        # Whether the bot was meant is known of the message before; this costs no look-up.
+        addressing: Addressing = "followup"
+        if event.get("channel_type") == "im":
+            addressing = "dm"
+        elif mentions(str(now.get("text") or ""), self._bot):
+            addressing = "mention"
+        return Edited(await self._message(said, addressing), float(edited["ts"]))
+
+    def _read_removal(self, event: Mapping[str, Any], ts: str) -> Removed | None:
+        channel, before = event.get("channel"), event.get("previous_message") or {}
+        if not ts or not channel or before.get("bot_id") or before.get("user") == self._bot:
+            return None
+        return Removed(self.tenant, f"{channel}:{ts}")
+
+    async def _message(self, said: Mapping[str, Any], addressing: Addressing) -> Message:
+        channel, user, ts = str(said["channel"]), str(said["user"]), str(said["ts"])
+        thread = said.get("thread_ts")
+        if addressing != "dm":
+            thread = thread or ts
+        key, author = await self._where_and_who(channel, thread, user)
+        return Message(
+            event_id=f"{channel}:{ts}",
+            adapter=self.adapter,
+            conversation=key,
+            author=author,
+            text=plain(sound(str(said.get("text") or "")), bot_user_id=self._bot),
+            sent_at=float(ts),
+            message_id=f"{channel}:{ts}",
+            addressing=addressing,
+            attachments=tuple(_attachment(file) for file in said.get("files") or ()),
         )
 
     def _was_said_by_a_person(self, event: Mapping[str, Any]) -> bool:
@@ -99,7 +191,7 @@ class EventReader:
         place, kind = await asyncio.gather(
             self._directory.place(channel), self._directory.user_kind(user)
         )
-        return ConversationKey(self._tenant, place, channel, thread), Author(user, kind)
+        return ConversationKey(self.tenant, place, channel, thread), Author(user, kind)
 
 
 def _attachment(file: Mapping[str, Any]) -> Attachment:

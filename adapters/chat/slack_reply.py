@@ -1,57 +1,28 @@
-"""One reply in Slack: a placeholder, paced edits, then the final parts, each once."""
+"""One reply in Slack: a placeholder, paced edits, then the final parts, each once.
+
+Slack has no key for idempotent posts, so every post carries its token as metadata. Where an
+earlier try may have got through, the reply waits until that try can't land any more, looks for
+the token, and posts only if it is absent. All else are edits, which may be repeated.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.chat.pacing import PacedEdits, Pool, Urgency
+from adapters.chat.pacing import PacedEdits, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
-from adapters.chat.slack_text import fallback, preview, unpinged
+from adapters.chat.slack_blocks import PART_CHARS, STOP, content, mark
+from adapters.chat.slack_pacing import Pools, call_when_free, delete
+from adapters.chat.slack_text import preview
 from adapters.chat.types import Draft, Message
 
-PART_CHARS = 11_000  # a markdown block takes 12,000
 PLACEHOLDER = "_Thinking…_"
-MARK = "firstline_part"
-LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
-_TRIES = 5
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
-_CHANNELS = 2_000
-
-
-class Pools:
-    """Slack's limits: chat.update per workspace, chat.postMessage per channel."""
-
-    def __init__(self, *, updates: int, window_s: float, edit_every_s: float) -> None:
-        self.updates = Pool(calls=updates, window_s=window_s, reserve=updates // 4)
-        self._edit_every_s = edit_every_s
-        self._posts: OrderedDict[str, Pool] = OrderedDict()
-
-    def posts(self, channel: str) -> Pool:
-        if channel not in self._posts:
-            # one a second on average; Slack allows short bursts
-            self._posts[channel] = Pool(calls=3, window_s=3.0, reserve=0)
-        self._posts.move_to_end(channel)
-        if len(self._posts) > _CHANNELS:
-            self._posts.popitem(last=False)
-        return self._posts[channel]
-
-    def edits(self) -> Pool:
-        """The pool of one message's interim edits: slow by itself, and within `updates`."""
-        return _Slow(self.updates, self._edit_every_s)
-
-
-class _Slow(Pool):
-    def __init__(self, shared: Pool, every_s: float) -> None:
-        super().__init__(calls=1, window_s=every_s, reserve=0)
-        self._shared = shared
-
-    async def take(self, urgency: Urgency) -> None:
-        await super().take(urgency)
-        await self._shared.take(urgency)
+_PAGES = 10  # of 200 messages; a thread that grew by more since is not searched to its end
+_CLOCKS_APART_S = 60.0
 
 
 class SlackReply:
@@ -62,17 +33,21 @@ class SlackReply:
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
         self._key = hashlib.sha256(message.event_id.encode()).hexdigest()[:25]
+        self._buttons = {STOP: message.event_id}
+        self._not_before = f"{max(message.sent_at - _CLOCKS_APART_S, 0.0):.6f}"
         self._ts = ""
-        self._doubtful = False  # an earlier try may have posted something
+        self._shown: list[str] = []  # ids of everything that was opened or delivered here
+        self._settled_at: dict[str, float] = {}  # until when (loop time) a lost post may land
         self._edits = PacedEdits(pools.edits(), self._edit, name=message.event_id)
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if placeholder:
             self._channel, _, self._ts = placeholder.partition(":")
-            self._doubtful = True
-            return placeholder
-        self._ts = await self._post(PLACEHOLDER, token=self._key, urgency=Urgency.FIRST)
-        return f"{self._channel}:{self._ts}"
+            return self._seen(placeholder)
+        args = content(self._channel, PLACEHOLDER, buttons=self._buttons)
+        tried_s_ago = 0.0 if again else None
+        self._ts = await self._post(args, self._key, Urgency.FIRST, tried_s_ago=tried_s_ago)
+        return self._seen(f"{self._channel}:{self._ts}")
 
     def show(self, draft: Draft) -> None:
         if self._ts and (text := preview(draft, PART_CHARS)):
@@ -82,100 +57,91 @@ class SlackReply:
         self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
     ) -> str:
         await self._edits.aclose()
+        args = content(self._channel, text)
         if index == 0 and self._ts:
             try:
-                await self._update(text, token)
+                await self._update(args, token)
                 return f"{self._channel}:{self._ts}"
             except SlackCallError as error:
                 if error.error not in _GONE:
                     raise
-        ts = await self._post(text, token=token, urgency=Urgency.FINAL)
+        ts = await self._post(args, token, Urgency.FINAL, tried_s_ago=tried_s_ago)
         if index == 0:
             self._ts = ts
-        return f"{self._channel}:{ts}"
+        return self._seen(f"{self._channel}:{ts}")
+
+    async def remove(self) -> None:
+        await self._edits.aclose()
+        while self._shown:
+            await delete(self._api, self._pools, self._shown[-1])
+            self._shown.pop()
+        self._ts = ""
 
     async def aclose(self) -> None:
         await self._edits.aclose()
 
+    def _seen(self, message_id: str) -> str:
+        if message_id not in self._shown:
+            self._shown.append(message_id)
+        return message_id
+
     async def _edit(self, text: str) -> None:
         """One interim edit; a refusal for speed stops everybody's for a while."""
+        args = content(self._channel, text, buttons=self._buttons)
         try:
-            await self._api.call("chat.update", ts=self._ts, **self._content(text))
+            await self._api.call("chat.update", ts=self._ts, **args)
         except SlackCallError as error:
             if error.retry_after_s is not None:
                 self._pools.updates.pause(error.retry_after_s)
             raise
 
-    async def _update(self, text: str, token: str) -> None:
-        args = self._content(text) | {"ts": self._ts, "metadata": _mark(token)}
-        await self._patiently("chat.update", args, self._pools.updates, Urgency.FINAL)
+    async def _update(self, args: Mapping[str, Any], token: str) -> None:
+        args = {**args, "ts": self._ts, "metadata": mark(token)}
+        await call_when_free(self._api, "chat.update", args, self._pools.updates, Urgency.FINAL)
 
-    async def _post(self, text: str, *, token: str, urgency: Urgency) -> str:
-        """Post once: after a doubt, look for the part before posting it again."""
-        if self._doubtful and (found := await self._find(token)):
+    async def _post(
+        self, args: Mapping[str, Any], token: str, urgency: Urgency, *, tried_s_ago: float | None
+    ) -> str:
+        """Post once: where an earlier try may have got through, look for it first."""
+        if found := await self._tried(token, tried_s_ago):
             return found
-        args = self._content(text) | {"metadata": _mark(token)}
+        args = {**args, "metadata": mark(token)}
         args |= {"thread_ts": self._thread} if self._thread else {}
         pool = self._pools.posts(self._channel)
         try:
-            answer = await self._patiently("chat.postMessage", args, pool, urgency)
+            answer = await call_when_free(self._api, "chat.postMessage", args, pool, urgency)
         except SlackCallError as error:
-            if not error.doubtful:
-                raise
-            self._doubtful = True
-            await asyncio.sleep(self._settle_s)  # the lost request may still land
-            if found := await self._find(token):
+            settle_s = self._settle_s if error.doubtful else 0.0
+            self._settled_at[token] = asyncio.get_running_loop().time() + settle_s
+            if error.doubtful and (found := await self._tried(token, None)):
                 return found
             raise
         return str(answer["ts"])
 
-    async def _patiently(
-        self, method: str, args: Mapping[str, Any], pool: Pool, urgency: Urgency
-    ) -> Mapping[str, Any]:
-        """Call when the pool allows; waits out a Retry-After of up to a minute."""
-        for tries_left in reversed(range(_TRIES)):
-            await pool.take(urgency)
-            try:
-                return await self._api.call(method, **args)
-            except SlackCallError as error:
-                wait_s = error.retry_after_s
-                if wait_s is None:
-                    raise
-                pool.pause(wait_s)
-                if wait_s > LONGEST_WAIT_S or not tries_left:
-                    raise
-        raise AssertionError("the last try returns or raises")
+    async def _tried(self, token: str, tried_s_ago: float | None) -> str:
+        """The ts of an earlier try that got through, or nothing; no call if there was none."""
+        now = asyncio.get_running_loop().time()
+        if (settled_at := self._settled_at.get(token)) is None:
+            if tried_s_ago is None:
+                return ""
+            settled_at = now + self._settle_s - tried_s_ago
+        await asyncio.sleep(max(settled_at - now, 0.0))
+        return await self._find(token)
 
     async def _find(self, token: str) -> str:
         """The ts of our message that carries `token`, or nothing."""
-        where: dict[str, Any] = {"channel": self._channel, "include_all_metadata": True}
+        args: dict[str, Any] = {"channel": self._channel, "oldest": self._not_before}
+        args |= {"include_all_metadata": True, "limit": 200}
         method = "conversations.history"
         if self._thread:
-            method, where["ts"] = "conversations.replies", self._thread
-        cursor = ""
-        for _ in range(10):  # pages; a thread longer than this is not searched to its end
-            answer = await self._api.call(method, limit=200, cursor=cursor, **where)
+            method, args["ts"] = "conversations.replies", self._thread
+        for _ in range(_PAGES):
+            answer = await call_when_free(self._api, method, args, self._pools.reads, Urgency.FINAL)
             for message in answer.get("messages", ()):
-                if (message.get("metadata") or {}) == _mark(token):
+                if (message.get("metadata") or {}) == mark(token):
                     return str(message["ts"])
             cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
-            if not cursor or not self._thread:  # history begins with the newest
+            if not cursor:
                 break
+            args["cursor"] = cursor
         return ""
-
-    def _content(self, text: str) -> dict[str, Any]:
-        """Text as a markdown block; links never unfold and nobody can be pinged."""
-        shown = unpinged(text.strip("\n")) if text.strip() else "…"
-        return {
-            "channel": self._channel,
-            "text": fallback(shown),
-            "blocks": [{"type": "markdown", "text": shown}],
-            "unfurl_links": False,
-            "unfurl_media": False,
-            "parse": "none",
-            "link_names": False,
-        }
-
-
-def _mark(token: str) -> dict[str, Any]:
-    return {"event_type": MARK, "event_payload": {"token": token}}

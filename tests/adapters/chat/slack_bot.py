@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from adapters.chat.slack import SlackAdapter
-from adapters.chat.types import Command, Message, NotAccepted, Receipt
+from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
 from tests.twins.slack import SlackTwin
 
 
@@ -22,16 +22,40 @@ class RecordingInbox:
     seen: list[Message] = field(default_factory=list)
     kept: dict[str, Message] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
+    revised: list[tuple[Message, float]] = field(default_factory=list)
+    retracted: list[tuple[str, str, str]] = field(default_factory=list)
+    presses: list[Press] = field(default_factory=list)
+    told: str = ""  # to who presses a button
+    heard: dict[str, float] = field(default_factory=dict)
 
     async def accept(self, message: Message) -> Receipt:
-        if self.refusals:
-            self.refusals -= 1
-            raise NotAccepted
+        self._refuse()
         self.seen.append(message)
         if self.answer is not Receipt.ACCEPTED:
             return self.answer
         first = self.kept.setdefault(message.event_id, message) is message
         return Receipt.ACCEPTED if first else Receipt.DUPLICATE
+
+    async def revise(self, message: Message, *, edited_at: float) -> None:
+        self._refuse()
+        self.revised.append((message, edited_at))
+
+    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+        self._refuse()
+        self.retracted.append((adapter, tenant, event_id))
+
+    async def press(self, press: Press) -> str:
+        self.presses.append(press)
+        await asyncio.sleep(self.slow_s)
+        return self.told
+
+    async def marks(self, tenant: str) -> dict[str, float]:
+        return dict(self.heard)
+
+    def _refuse(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise NotAccepted
 
     async def command(self, command: Command) -> str:
         self.commands.append(command)

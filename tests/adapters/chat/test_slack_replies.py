@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from adapters.chat.slack_reply import PART_CHARS, PLACEHOLDER
+from adapters.chat.slack_blocks import PART_CHARS
+from adapters.chat.slack_reply import PLACEHOLDER
 from adapters.chat.splitting import split_markdown
 from adapters.chat.types import Activity, DeliveryError, Draft, Message
 from tests.adapters.chat.slack_bot import Bench, adapter_for, running
@@ -169,7 +170,7 @@ async def test_a_restarted_bot_adopts_the_placeholder_and_a_part_already_sent() 
         reply = bench.adapter.reply(message)
         assert await reply.open(placeholder) == placeholder
         assert await reply.deliver(0, "first", token="t0") == placeholder
-        assert await reply.deliver(1, "second", token="t1") == second
+        assert await reply.deliver(1, "second", token="t1", tried_s_ago=0) == second
         await reply.aclose()
         answers = bench.slack.messages("C1", message.conversation.thread)[1:]
         assert answers == ["first", "second"]

@@ -1,8 +1,9 @@
 """A fake Slack on a loopback port: Web API, Socket Mode, files, slash commands.
 
 `async with SlackTwin() as slack:` and point any Slack SDK at `slack.api_url`. People act by
-`say`, `command`; tests look by `messages`, `edits_of`, `wait_for`. Numbers of the platform
-(`slack.web.limits`, `slack.socket.ack_timeout_s`, …) may be set by the test.
+`say`, `edit`, `remove`, `press`, `command`; tests look by `messages`,
+`edits_of`, `wait_for`. Numbers of the platform (`slack.web.limits`,
+`slack.socket.ack_timeout_s`, …) may be set by the test.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ LOGIN_PAGE = "<!DOCTYPE html><html><head><title>Slack</title></head><body>Sign i
 
 @dataclass(slots=True)
 class CommandRun:
-    """A slash command on its way; `answers` are the texts its author saw, and only they."""
+    """A command or a press on its way; `answers` are the texts its author saw, and only they."""
 
     envelope: Envelope
     answers: list[str] = field(default_factory=list)
     uses: int = 0
+    thread: str | None = None  # where the last answer was shown
 
 
 class SlackTwin:
@@ -139,7 +141,7 @@ class SlackTwin:
         self, user: str, channel: str, name: str, text: str = "", *, timeout_s: float = 5.0
     ) -> CommandRun:
         """A person runs a slash command; returns when it was acknowledged."""
-        token = self.world.new_id("resp")
+        token, where = self._response_url()
         payload = {
             "token": "twin",
             "team_id": self.world.team_id,
@@ -152,13 +154,10 @@ class SlackTwin:
             "text": text,
             "api_app_id": self.world.app_id,
             "is_enterprise_install": "false",
-            "response_url": f"{self.base_url}/commands/{token}",
+            "response_url": where,
             "trigger_id": self.world.new_id("trig"),
         }
-        run = CommandRun(self.socket.send("slash_commands", payload, resend=False))
-        self._commands[token] = run
-        async with asyncio.timeout(timeout_s):
-            await run.envelope.acked.wait()
+        run = await self._sent("slash_commands", payload, token, timeout_s)
         if run.envelope.answer and run.envelope.answer.get("text"):
             run.answers.append(str(run.envelope.answer["text"]))
         return run
@@ -178,16 +177,89 @@ class SlackTwin:
         found = (each.edits for each in self.world.posted.values() if each.ts == ts)
         return list(next(found))
 
-    def remove(self, message: Posted) -> None:
+    def message(self, channel: str, ts: str) -> Posted:
+        return self.world.posted[channel, ts]
+
+    def edit(self, channel: str, ts: str, text: str) -> Envelope:
+        """A person changes what they said."""
+        message = self.message(channel, ts)
+        return self.change(message, {"text": text}, by=message.user)
+
+    def change(self, message: Posted, sent: Json, *, by: str) -> Envelope:
+        before = message.to_json()
+        self.world.change(message, sent, by)
+        return self._tell_change(message.channel, message.to_json(), before)
+
+    def unfurl(self, channel: str, ts: str) -> Envelope:
+        """A link in a message grows a preview: a change that is not an edit."""
+        before = self.message(channel, ts).to_json()
+        preview = {"id": 1, "from_url": "https://example.com/", "text": "A page"}
+        return self._tell_change(channel, before | {"attachments": [preview]}, before)
+
+    def remove(self, message: Posted) -> Envelope:
+        """A message is deleted; of a thread's root a tombstone stays while it has answers."""
+        before = message.to_json()
+        if len(self.world.thread(message.channel, message.ts)) > 1:
+            message.user, message.subtype = "USLACKBOT", "tombstone"
+            message.edit({"text": "This message was deleted."})
+            left = message.to_json() | {"hidden": True, "thread_ts": message.ts}
+            return self._tell_change(message.channel, left, before)
         del self.world.posted[message.channel, message.ts]
         gone = {"subtype": "message_deleted", "hidden": True, "deleted_ts": message.ts}
-        self.tell(self.world.channels[message.channel], gone)
+        event = gone | {"previous_message": before}
+        return self.tell(self.world.channels[message.channel], event)
+
+    async def press(
+        self, user: str, channel: str, ts: str, action_id: str, *, timeout_s: float = 5.0
+    ) -> CommandRun:
+        """A person presses a button under a message; returns when it was acknowledged."""
+        message = self.message(channel, ts)
+        blocks = message.sent.get("blocks") or ()
+        elements = [each for block in blocks for each in block.get("elements", ())]
+        button = next(each for each in elements if each["action_id"] == action_id)
+        token, where = self._response_url()
+        thread = {"thread_ts": message.thread_ts} if message.thread_ts else {}
+        payload: Json = {
+            "type": "block_actions",
+            "user": {"id": user, "username": user.lower(), "team_id": self.world.team_id},
+            "api_app_id": self.world.app_id,
+            "token": "twin",
+            "container": {"type": "message", "message_ts": ts, "channel_id": channel}
+            | {"is_ephemeral": False}
+            | thread,
+            "trigger_id": self.world.new_id("trig"),
+            "team": {"id": self.world.team_id, "domain": "twin"},
+            "enterprise": None,
+            "is_enterprise_install": False,
+            "channel": {"id": channel, "name": "somewhere"},
+            "message": message.to_json(),
+            "state": {"values": {}},
+            "response_url": where,
+            "actions": [{"block_id": "b1", "action_ts": self.world.new_ts(), **button}],
+        }
+        return await self._sent("interactive", payload, token, timeout_s)
 
     async def wait_for(self, predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
         """Wait until `predicate()` holds; raises `TimeoutError`."""
         async with asyncio.timeout(timeout_s):
             while not predicate():  # noqa: ASYNC110 - a test may look at anything
                 await asyncio.sleep(0.01)
+
+    def _tell_change(self, channel: str, now: Json, before: Json) -> Envelope:
+        changed = {"message": now, "previous_message": before}
+        event = {"subtype": "message_changed", "hidden": True, **changed}
+        return self.tell(self.world.channels[channel], event)
+
+    def _response_url(self) -> tuple[str, str]:
+        token = self.world.new_id("resp")
+        return token, f"{self.base_url}/commands/{token}"
+
+    async def _sent(self, kind: str, payload: Json, token: str, timeout_s: float) -> CommandRun:
+        run = CommandRun(self.socket.send(kind, payload, resend=False))
+        self._commands[token] = run
+        async with asyncio.timeout(timeout_s):
+            await run.envelope.acked.wait()
+        return run
 
     def _share(self, user: str, name: str, content: bytes) -> Json:
         file_id = self.world.new_id("F")
@@ -221,5 +293,7 @@ class SlackTwin:
         if run is None or run.uses >= RESPONSE_URL_USES:
             return web.Response(status=404, text="used_url")
         run.uses += 1
-        run.answers.append(str((await request.json()).get("text", "")))
+        answer = await request.json()
+        run.thread = answer.get("thread_ts")
+        run.answers.append(str(answer.get("text", "")))
         return web.Response(text="ok")

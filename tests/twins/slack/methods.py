@@ -68,10 +68,7 @@ def update(slack: SlackTwin, args: Json) -> Json:
     if message.user != slack.world.bot_user_id:
         raise Refused("cant_update_message")
     sent, warning = _content(args)
-    before = message.to_json()
-    message.edit(sent)
-    changed = {"message": message.to_json(), "previous_message": before}
-    slack.tell(channel, {"subtype": "message_changed", "hidden": True, **changed})
+    slack.change(message, sent, by=slack.world.bot_user_id)
     return {"channel": channel.channel_id, "ts": message.ts, "text": sent["text"], **warning}
 
 
@@ -86,19 +83,28 @@ def delete(slack: SlackTwin, args: Json) -> Json:
 
 def replies(slack: SlackTwin, args: Json) -> Json:
     channel = _channel(slack, args)
-    root = _message(slack, channel, args)
+    root = slack.world.posted.get((channel.channel_id, str(args.get("ts"))))
+    if root is None:
+        raise Refused("thread_not_found")
     found = slack.world.thread(channel.channel_id, root.thread_ts or root.ts)
-    return _page(sorted(found, key=lambda each: each.ts), args)
+    first, *rest = sorted(found, key=lambda each: each.ts)
+    thread = [each.to_json(with_metadata=True) for each in (first, *rest)]
+    return _page([thread[0], *_within(thread[1:], args)], args)
 
 
 def history(slack: SlackTwin, args: Json) -> Json:
-    channel = _channel(slack, args)
-    top = (
-        each
-        for each in slack.world.posted.values()
-        if each.channel == channel.channel_id and each.thread_ts in (None, each.ts)
-    )
-    return _page(sorted(top, key=lambda each: each.ts, reverse=True), args)
+    channel = _channel(slack, args, member=True)
+    return _page(_within(slack.world.top(channel.channel_id), args), args)
+
+
+def own_channels(slack: SlackTwin, args: Json) -> Json:
+    kinds = str(args.get("types") or "public_channel").split(",")
+    found = [
+        each.to_json()
+        for each in slack.world.channels.values()
+        if each.with_bot and each.listed_as in kinds
+    ]
+    return {"channels": found, "response_metadata": {"next_cursor": ""}}
 
 
 def channel_info(slack: SlackTwin, args: Json) -> Json:
@@ -179,10 +185,32 @@ def _content(args: Json) -> tuple[Json, Json]:
 def _check_blocks(blocks: list[Json]) -> None:
     if len(blocks) > BLOCKS:
         raise Refused("invalid_blocks")
-    if any(block.get("type") != "markdown" or not block.get("text") for block in blocks):
+    markdown = [block for block in blocks if block.get("type") == "markdown"]
+    actions = [block for block in blocks if block.get("type") == "actions"]
+    if len(markdown) + len(actions) < len(blocks) or not all(map(_is_actions, actions)):
         raise Refused("invalid_blocks")
-    if sum(len(block["text"]) for block in blocks) > MARKDOWN_CHARS:
+    if not all(block.get("text") for block in markdown):
+        raise Refused("invalid_blocks")
+    if sum(len(block["text"]) for block in markdown) > MARKDOWN_CHARS:
         raise Refused("msg_blocks_too_long")
+
+
+def _is_actions(block: Json) -> bool:
+    """1 to 25 buttons with the platform's lengths, each with an action id of its own."""
+    buttons = block.get("elements") or []
+    ids = {str(button.get("action_id", "")) for button in buttons}
+    return 0 < len(buttons) <= 25 and len(ids) == len(buttons) and all(map(_is_button, buttons))
+
+
+def _is_button(button: Json) -> bool:
+    label = button.get("text") or {}
+    return (
+        button.get("type") == "button"
+        and label.get("type") == "plain_text"
+        and 0 < len(label.get("text", "")) <= 75
+        and 0 < len(button.get("action_id", "")) <= 255
+        and len(button.get("value", "")) <= 2000
+    )
 
 
 def _bot_message(slack: SlackTwin, channel: Channel, sent: Json, thread: str | None) -> Posted:
@@ -190,12 +218,29 @@ def _bot_message(slack: SlackTwin, channel: Channel, sent: Json, thread: str | N
     return Posted(world.new_ts(), channel.channel_id, world.bot_user_id, sent, thread, world.bot_id)
 
 
-def _page(found: list[Posted], args: Json) -> Json:
+def _within(found: list[Json], args: Json) -> list[Json]:
+    """What is newer than `oldest` and older than `latest`, unless `inclusive`."""
+    oldest, latest = str(args.get("oldest") or "0"), str(args.get("latest") or "")
+    is_inclusive = str(args.get("inclusive", "")).lower() in ("1", "true")
+
+    def is_within(ts: float) -> bool:
+        if is_inclusive and ts in (float(oldest), float(latest or 0)):
+            return True
+        return ts > float(oldest) and (not latest or ts < float(latest))
+
+    return [each for each in found if is_within(float(each["ts"]))]
+
+
+def _page(found: list[Json], args: Json) -> Json:
     limit, at = int(args.get("limit") or 100), int(args.get("cursor") or 0)
     with_metadata = str(args.get("include_all_metadata", "")).lower() in ("1", "true")
     more = at + limit < len(found)
+    hidden = frozenset() if with_metadata else frozenset({"metadata"})
     return {
-        "messages": [each.to_json(with_metadata=with_metadata) for each in found[at : at + limit]],
+        "messages": [
+            {key: value for key, value in each.items() if key not in hidden}
+            for each in found[at : at + limit]
+        ],
         "has_more": more,
         "response_metadata": {"next_cursor": str(at + limit) if more else ""},
     }
@@ -213,6 +258,7 @@ METHODS: dict[str, Callable[[SlackTwin, Json], Json]] = {
     "conversations.replies": replies,
     "files.info": file_info,
     "reactions.add": add_reaction,
+    "users.conversations": own_channels,
     "users.info": user_info,
 }
 _READ_HISTORY = frozenset({"channels:history", "groups:history", "im:history", "mpim:history"})
@@ -227,5 +273,6 @@ SCOPES = {
     "conversations.replies": _READ_HISTORY,
     "files.info": frozenset({"files:read"}),
     "reactions.add": frozenset({"reactions:write"}),
+    "users.conversations": _READ_CHANNELS,
     "users.info": frozenset({"users:read"}),
 }

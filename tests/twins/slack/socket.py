@@ -33,6 +33,7 @@ class SocketMode:
     def __init__(self) -> None:
         self.ack_timeout_s = 3.0
         self.resend_after_s: tuple[float, ...] = (0.0, 60.0, 300.0)
+        self.loses_when_away = False  # as after the last resend: nobody connected, nobody told
         self.delivered: list[Envelope] = []
         self.connections = 0
         self._urls: set[str] = set()
@@ -95,6 +96,8 @@ class SocketMode:
         pauses = (0.0, *self.resend_after_s) if envelope.resend else (0.0,)
         for attempt, pause_s in enumerate(pauses):
             await asyncio.sleep(pause_s)
+            if self.loses_when_away and not self._sockets:
+                return
             await self._connected.wait()
             await self._send_once(envelope, attempt)
             with contextlib.suppress(TimeoutError):

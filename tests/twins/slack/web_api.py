@@ -30,6 +30,8 @@ class WebApi:
         self.limits: dict[str, tuple[int, float]] = {
             "chat.postMessage": (4, 4.0),  # 1 a second per channel, short bursts
             "chat.update": (50, 60.0),
+            "chat.delete": (50, 60.0),
+            "conversations.history": (50, 60.0),
             "conversations.replies": (50, 60.0),
             "conversations.info": (50, 60.0),
             "users.info": (100, 60.0),

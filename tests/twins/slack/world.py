@@ -43,6 +43,11 @@ class Channel:
     def event_type(self) -> str:
         return {"im": "im", "private": "group"}.get(self.kind, "channel")
 
+    @property
+    def listed_as(self) -> str:
+        named = {"im": "im", "private": "private_channel"}
+        return named.get(self.kind, "public_channel")
+
     def to_json(self) -> Json:
         return {
             "id": self.channel_id,
@@ -75,6 +80,8 @@ class Posted:
     bot_id: str | None = None
     files: list[Json] = field(default_factory=list)
     only_for: str | None = None
+    subtype: str | None = None
+    edited: Json | None = None  # who changed it last and when, as the platform tells it
     edits: list[Edit] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,8 +108,10 @@ class Posted:
             "text": self.sent.get("text", ""),
         }
         optional = {
+            "subtype": self.subtype,
             "thread_ts": self.thread_ts,
             "bot_id": self.bot_id,
+            "edited": self.edited,
             "blocks": self.sent.get("blocks"),
             "files": self.files or None,
             "metadata": self.metadata if with_metadata else None,
@@ -115,7 +124,7 @@ def shown_text(sent: Json) -> str:
     if not blocks:
         text = str(sent.get("text", ""))
         return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    return "\n".join(str(block.get("text", "")) for block in blocks)
+    return "\n".join(str(block["text"]) for block in blocks if "text" in block)
 
 
 class World:
@@ -157,6 +166,33 @@ class World:
     def add(self, message: Posted) -> Posted:
         self.posted[message.channel, message.ts] = message
         return message
+
+    def change(self, message: Posted, sent: Json, by: str) -> None:
+        message.edit(sent)
+        message.edited = {"user": by, "ts": self.new_ts()}
+
+    def top(self, channel: str) -> list[Json]:
+        """What `conversations.history` shows, newest first: roots tell of their threads."""
+        everything = [each for each in self.posted.values() if each.channel == channel]
+        roots = [
+            each
+            for each in everything
+            if each.thread_ts in (None, each.ts) or each.subtype == "thread_broadcast"
+        ]
+        return [
+            {**root.to_json(with_metadata=True), **self._thread_facts(root)}
+            for root in sorted(roots, key=lambda each: each.ts, reverse=True)
+        ]
+
+    def _thread_facts(self, root: Posted) -> Json:
+        answers = [each for each in self.thread(root.channel, root.ts) if each is not root]
+        if not answers:
+            return {}
+        return {
+            "thread_ts": root.ts,
+            "reply_count": len(answers),
+            "latest_reply": max(each.ts for each in answers),
+        }
 
     def thread(self, channel: str, root: str) -> list[Posted]:
         everything = (each for each in self.posted.values() if each.channel == channel)

@@ -1,0 +1,136 @@
+"""What becomes of each envelope from Slack; all that must not be lost is stored before the ack."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from adapters.chat.slack_api import SlackApi
+from adapters.chat.slack_events import Edited, EventReader, Removed
+from adapters.chat.slack_text import escaped
+from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Receipt
+
+log = structlog.get_logger(__name__)
+
+ACK_WITHIN_S = 2.0  # Slack waits 3 s
+_ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
+_NOT_TAKEN = "I can't take questions from you here."
+_FULL = "Too many questions wait here already. Please ask this one again later."
+_EXCUSES = {Receipt.DENIED: _NOT_TAKEN, Receipt.FULL: _FULL}
+_TRY_AGAIN = "I can't take this right now. Please try again in a minute."
+
+
+class Intake:
+    """Takes every envelope; `take` returns the status and the body of its acknowledgement."""
+
+    def __init__(self, inbox: Inbox, reader: EventReader, api: SlackApi, *, ask: str) -> None:
+        self._inbox, self._reader, self._api, self._ask = inbox, reader, api, ask
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def take(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """200 acknowledges it, 503 makes Slack send it again."""
+        try:
+            if "command" in body:
+                return 200, await self._command(body)
+            if body.get("type") == "block_actions":
+                await self._pressed(body)
+            elif event := body.get("event"):
+                await self._event(event)
+        except (NotAccepted, DeliveryError) as error:
+            log.warning("slack.not_accepted", reason=type(error).__name__)
+            return 503, {}
+        return 200, {}
+
+    def close(self) -> None:
+        """Answers that are still to be given are not given."""
+        for task in self._late:
+            task.cancel()
+
+    async def _event(self, event: Mapping[str, Any]) -> None:
+        for press in await self._reader.read_native_stop(event):
+            await self._inbox.press(press)
+        match await self._reader.read(event):
+            case Message() as message:
+                await self._inbox.accept(message)
+            case Edited(message, at):
+                await self._inbox.revise(message, edited_at=at)
+            case Removed(tenant, event_id):
+                await self._inbox.retract(self._reader.adapter, tenant, event_id)
+
+    async def _command(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        work = asyncio.create_task(self._run(body), name="slack command")
+        done, _ = await asyncio.wait((work,), timeout=ACK_WITHIN_S)
+        if not done:
+            self._answer_later(work, body)
+            return {}
+        text = work.result()
+        return _ephemeral(text) if text else {}
+
+    async def _run(self, body: Mapping[str, Any]) -> str:
+        try:
+            command = await self._reader.read_command(body)
+            if command.name == self._ask:
+                return await self._question(command, body)
+            return await self._inbox.command(command)
+        except (NotAccepted, DeliveryError):
+            return _TRY_AGAIN
+
+    async def _question(self, command: Command, body: Mapping[str, Any]) -> str:
+        if not command.argument:
+            return f"Ask me something: `/{self._ask} your question`."
+        message = self._reader.question(
+            command, trigger_id=str(body.get("trigger_id", "")), sent_at=time.time()
+        )
+        return _EXCUSES.get(await self._inbox.accept(message), "")
+
+    async def _pressed(self, body: Mapping[str, Any]) -> None:
+        """A press is told its answer beside the acknowledgement: Slack shows none within."""
+        work = asyncio.create_task(self._press(body), name="slack press")
+        self._answer_later(work, body)
+        await asyncio.wait((work,), timeout=ACK_WITHIN_S)
+
+    async def _press(self, body: Mapping[str, Any]) -> str:
+        try:
+            presses = await self._reader.read_presses(body)
+            answers = [await self._inbox.press(press) for press in presses]
+        except (NotAccepted, DeliveryError):
+            return _TRY_AGAIN
+        return "\n".join(filter(None, answers))
+
+    def _answer_later(self, work: asyncio.Task[str], body: Mapping[str, Any]) -> None:
+        task = asyncio.create_task(self._answer(work, body), name="slack late answer")
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _answer(self, work: asyncio.Task[str], body: Mapping[str, Any]) -> None:
+        """Send the sentence to where Slack wants it, for its author only."""
+        try:
+            await asyncio.wait((work,))
+        finally:
+            work.cancel()
+        if work.cancelled() or work.exception() is not None:
+            text = _TRY_AGAIN
+            log.error("slack.command_failed", error=type(work.exception()).__name__)
+        else:
+            text = work.result()
+        where = URL(str(body.get("response_url", "")), encoded=True)
+        if not text or not where.is_absolute():
+            return
+        answer = _ephemeral(text) | {"replace_original": False}
+        if thread := (body.get("container") or {}).get("thread_ts"):
+            answer["thread_ts"] = thread
+        try:
+            async with aiohttp.ClientSession(timeout=_ANSWER_TIMEOUT) as session:
+                await session.post(where, json=answer, proxy=self._api.client.proxy)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.warning("slack.command_unanswered", error=type(error).__name__)
+
+
+def _ephemeral(text: str) -> dict[str, Any]:
+    return {"response_type": "ephemeral", "text": escaped(text)}

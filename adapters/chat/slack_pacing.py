@@ -1,0 +1,78 @@
+"""Slack's rate limits: one pool per limit, and calls that wait out a refusal for speed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.chat.pacing import Pool, Urgency
+from adapters.chat.slack_api import SlackApi, SlackCallError
+
+LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
+_PER_MINUTE = 40  # of the 50 a minute that Slack's third tier allows
+_TRIES = 5
+_CHANNELS = 2_000
+
+
+class Pools:
+    """`updates`, `deletes` and `reads` hold for the workspace, posts for one channel."""
+
+    def __init__(self, *, updates: int, window_s: float, edit_every_s: float) -> None:
+        self.updates = Pool(calls=updates, window_s=window_s, reserve=updates // 4)
+        self.deletes = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=0)
+        self.reads = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=10)
+        self._edit_every_s = edit_every_s
+        self._posts: OrderedDict[str, Pool] = OrderedDict()
+
+    def posts(self, channel: str) -> Pool:
+        if channel not in self._posts:
+            # one a second on average; Slack allows short bursts
+            self._posts[channel] = Pool(calls=3, window_s=3.0, reserve=0)
+        self._posts.move_to_end(channel)
+        if len(self._posts) > _CHANNELS:
+            self._posts.popitem(last=False)
+        return self._posts[channel]
+
+    def edits(self) -> Pool:
+        """The pool of one message's interim edits: slow by itself, and within `updates`."""
+        return _Slow(self.updates, self._edit_every_s)
+
+
+class _Slow(Pool):
+    def __init__(self, shared: Pool, every_s: float) -> None:
+        super().__init__(calls=1, window_s=every_s, reserve=0)
+        self._shared = shared
+
+    async def take(self, urgency: Urgency) -> None:
+        await super().take(urgency)
+        await self._shared.take(urgency)
+
+
+async def call_when_free(
+    api: SlackApi, method: str, args: Mapping[str, Any], pool: Pool, urgency: Urgency
+) -> Mapping[str, Any]:
+    """Call when the pool allows; waits out a Retry-After of up to a minute."""
+    for tries_left in reversed(range(_TRIES)):
+        await pool.take(urgency)
+        try:
+            return await api.call(method, **args)
+        except SlackCallError as error:
+            wait_s = error.retry_after_s
+            if wait_s is None:
+                raise
+            pool.pause(wait_s)
+            if wait_s > LONGEST_WAIT_S or not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+async def delete(api: SlackApi, pools: Pools, message_id: str) -> None:
+    """Delete our message `channel:ts`; one that is gone, or whose channel is, is fine."""
+    channel, _, ts = message_id.partition(":")
+    args = {"channel": channel, "ts": ts}
+    try:
+        await call_when_free(api, "chat.delete", args, pools.deletes, Urgency.FINAL)
+    except SlackCallError as error:
+        if error.error not in ("message_not_found", "channel_not_found"):
+            raise
