@@ -67,6 +67,7 @@ class PlanEnded(msgspec.Struct, frozen=True, tag="ended"):
     usage: Usage = Usage()
     route: str = ""
     instead_of: tuple[tuple[str, str], ...] = ()  # routes that could not serve, and why
+    fill: float = 0.0  # the history's share of the prompt's room, before anything was cut
 
 
 PlanEvent = StepPlanned | CallsReturned | RouteSwitched | Waiting | AnswerDelta | PlanEnded

@@ -51,6 +51,7 @@ class PlanTask:
     local_only: bool = False
     allowance: Allowance | None = None
     summary: str = ""
+    summary_label: Label = field(default_factory=Label)
     resume: tuple[StepPlanned | CallsReturned, ...] = ()
 
 
@@ -93,7 +94,8 @@ class PlanRun:
 
     def __post_init__(self) -> None:
         question, history = self.task.question, self.task.history
-        self.label = join_labels((question.label, *(turn.label for turn in history)))
+        labels = (turn.label for turn in history)
+        self.label = join_labels((question.label, self.task.summary_label, *labels))
         if any(not image.seen for image in question.images):
             self.note("no vision model could look at the picture")
         elif any(image.seen.startswith(TEXT_ONLY_MARK) for image in question.images):
@@ -187,6 +189,7 @@ class PlanRun:
             usage=self.usage,
             route=self.route,
             instead_of=tuple(self.given_up.items()),
+            fill=max((window.fill for window in self.windows.values()), default=0.0),
         )
 
     def _footer(self) -> tuple[str, ...]:

@@ -162,6 +162,11 @@ class Window:
     last: PromptMessage
     notes: tuple[str, ...]
 
+    @property
+    def fill(self) -> float:
+        """The share of the room that the whole history would take."""
+        return sum(self.costs) / max(self.room, 1)
+
     async def pack(
         self, steps: Sequence[PromptMessage], extra: Sequence[PromptMessage] = ()
     ) -> Packed:

@@ -12,10 +12,11 @@ import structlog
 from adapters.chat.types import AdapterError, ChatAdapter
 from adapters.stores.errors import StoreError
 from adapters.stores.ledger import Ledger
-from adapters.stores.memory import RedisMemory, decode_turns
+from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary, decode_turns
 from agents.budget import Budget
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
 from agents.planner import Planner, PlanTask
+from agents.summary import Summary, flowing
 from agents.turns import Turn
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
@@ -26,6 +27,7 @@ from bot.records import Ending, decode_step, encode
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
 from tools.contract import Found, Seen, ToolCall, ToolContext
+from tools.labels import Label, audience_of
 
 log = structlog.get_logger(__name__)
 
@@ -146,17 +148,18 @@ class Answerer:
                         )
                     case PlanEnded():
                         self._metrics.tokens(event.route, event.usage)
-                        turn.usage = event.usage
+                        turn.usage, turn.fill = event.usage, event.fill
                         return event
         raise RuntimeError("the plan ended without its last event")
 
     def _task(self, turn: RunningTurn, question: Turn) -> PlanTask:
-        history = _history(turn)
-        key = turn.claim.lease.key
+        key, audience = turn.claim.lease.key, audience_of(turn.last.place, turn.last.principal)
+        summary = _summary(turn, audience)
+        history = _history(turn, audience)
         images = [image for entry in (*history, question) for image in entry.images]
 
         async def search(query: str, limit: int) -> list[Found]:
-            return list(await self._memory.search(key, query, limit))
+            return list(await self._memory.search(key, query, limit, audience=audience))
 
         async def look(image: int, question: str) -> Seen:
             return await self._attachments.look(key, images, image, question, terms=turn.terms)
@@ -184,17 +187,34 @@ class Answerer:
             turn_id=turn.turn_id,
             now=datetime.fromtimestamp(self._clock(), UTC),
             context_for=context_for,
+            summary=summary.text if summary else "",
+            summary_label=summary.label if summary else Label(),
             resume=tuple(decode_step(record) for record in turn.claim.steps),
         )
 
 
-def _history(turn: RunningTurn) -> tuple[Turn, ...]:
-    """What was said before; an answer that is to be replaced was never given."""
+def _history(turn: RunningTurn, audience: str) -> tuple[Turn, ...]:
+    """What was said before and may be repeated here; an answer that is to be replaced was never
+    given."""
     replaced = turn.last.replaces
     turns = decode_turns(turn.claim.memory)
-    if replaced is None:
-        return turns
-    return tuple(each for each in turns if each.turn_id != replaced.turn_id)
+    if replaced is not None:
+        turns = tuple(each for each in turns if each.turn_id != replaced.turn_id)
+    told = flowing(turns, audience)
+    if len(told) < len(turns):
+        log.info("memory.withheld", turn=turn.turn_id, entries=len(turns) - len(told))
+    return told
+
+
+def _summary(turn: RunningTurn, audience: str) -> Summary | None:
+    try:
+        summary = decode_summary(turn.claim.recap.record)
+    except UnknownFormat:
+        return None  # told by the reader, and left as it is
+    if summary is not None and not summary.label.may_flow_to(audience):
+        log.info("memory.withheld", turn=turn.turn_id, recap=True)
+        return None
+    return summary
 
 
 def _seen(read: ReadAttachments) -> str:

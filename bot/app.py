@@ -18,6 +18,7 @@ from agents.budget import Budget, BudgetLimits
 from agents.planner import PlanLimits, Planner
 from agents.prompts.planner import prompt_head
 from agents.routing import Router
+from agents.summary import Summarizer
 from agents.vision import Eyes
 from bot.admission import AccessList, Gate
 from bot.answering import Answerer
@@ -27,6 +28,7 @@ from bot.delivery import Delivery, notify
 from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.privacy import LocalOnly
+from bot.recaps import Recaps
 from bot.records import Ending, Event
 from bot.roles import ProcessRole
 from bot.routes import build_chains
@@ -78,6 +80,9 @@ class Bot:
             max_chars=settings.limits.max_message_chars,
             notify=self._notify,
         )
+        self._recaps = Recaps(
+            stores.memory, stores.ledger, Summarizer(router), self._local_only, metrics
+        )
         self._runner = None if role == "intake" else self._turn_runner(commands, ended)
 
     def _turn_runner(
@@ -122,6 +127,7 @@ class Bot:
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
+            recaps=self._recaps,
             ended=ended,
         )
 
@@ -147,12 +153,16 @@ class Bot:
         """Answer what is in the ledger until `stop`, without listening for more."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            probing = group.create_task(self.router.keep_probing(), name="models.probe")
+            beside = [
+                group.create_task(self.router.keep_probing(), name="models.probe"),
+                group.create_task(self._recaps.run(), name="memory.recaps"),
+            ]
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")
             await stop.wait()
             self.inbox.close()
-            probing.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _take_in(self, stop: asyncio.Event) -> None:
         """Store what comes in until `stop`; answering is left to the workers."""

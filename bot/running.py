@@ -8,6 +8,7 @@ from adapters.stores.claim import Claim
 from agents.ports import Usage
 from agents.turns import Part, Text, Turn
 from bot.attachments import ReadAttachments, Terms
+from bot.recaps import Wish
 from bot.records import Answered, Ending, Event, Last, turn_id_of
 from tools.labels import Integrity, join_labels
 
@@ -32,6 +33,7 @@ class RunningTurn:
         self.label = join_labels(event.label for event in events)
         self.terms = Terms()
         self.usage = Usage()
+        self.fill = 0.0  # see `PlanEnded.fill`
         self.is_command = False
         self.posted = dict(claim.posted)  # message ids of the parts that are out
 
@@ -69,6 +71,11 @@ class RunningTurn:
         said = Turn("assistant", (Text(text),), self.label, self.last.message.sent_at, self.turn_id)
         question = self.question(ReadAttachments())
         return Outcome(Ending("stopped", "by a person"), text, (), (question, said))
+
+    def recap_wish(self) -> Wish:
+        """The conversation as this turn saw it, for who sums it up."""
+        key, pin = self.claim.lease.key, self.claim.pins.get("planner")
+        return Wish(key, self.last.principal.user_id, self.terms, pin, self.fill)
 
     @property
     def message_ids(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from adapters.stores import change_scripts
+from adapters.stores import change_scripts, memory_scripts
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.budget import SPEND, RedisTally
@@ -51,7 +51,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             url = await stack.enter_async_context(embedded_server(settings.data_dir))
         redis = _client(url, settings.redis)
         stack.push_async_callback(redis.aclose)
-        all_scripts = (*ALL, *change_scripts.ALL, SPEND)
+        all_scripts = (*ALL, *change_scripts.ALL, *memory_scripts.ALL, SPEND)
         version = await check_server(
             redis,
             embedded=given is None,

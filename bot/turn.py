@@ -17,7 +17,16 @@ from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
 from bot.delivery import Delivery, parts_to_send
 from bot.health import Metrics
-from bot.records import Ending, Event, decode_ending, decode_event, encode
+from bot.recaps import Recaps
+from bot.records import (
+    NEWEST_FORMAT,
+    Ending,
+    Event,
+    decode_ending,
+    decode_event,
+    encode,
+    newer_since,
+)
 from bot.reply import GrowingReply, final_parts
 from bot.running import Outcome, RunningTurn
 
@@ -42,12 +51,13 @@ class TurnRunner:
         metrics: Metrics,
         max_deaths: int,
         max_parts: int,
+        recaps: Recaps | None = None,
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._adapters, self._ledger, self._answerer = adapters, ledger, answerer
         self._delivery, self._metrics, self._clock, self._ended = delivery, metrics, clock, ended
-        self._max_deaths, self._max_parts = max_deaths, max_parts
+        self._max_deaths, self._max_parts, self._recaps = max_deaths, max_parts, recaps
 
     async def run(self, claim: Claim) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
@@ -77,6 +87,8 @@ class TurnRunner:
         finally:
             await reply.aclose()
         self._tell(turn, ending)
+        if self._recaps is not None:
+            self._recaps.offer(turn.recap_wish(), entries=len(claim.memory))
         return more
 
     async def _erased(self, turn: RunningTurn, adapter: ChatAdapter) -> bool:
@@ -92,7 +104,15 @@ class TurnRunner:
         return await self._close(turn, ending)
 
     async def _set_aside(self, claim: Claim, error: Exception) -> bool:
-        """Nobody can be told: who asked is in the record that can't be read."""
+        """Nobody can be told: who asked is in the record that can't be read.
+
+        A newer version's event is left to that version's workers for a while (row A9).
+        """
+        since = max((at for each in claim.events if (at := newer_since(each))), default=0.0)
+        if self._clock() - since < _GIVE_UP_AFTER_S:
+            log.warning("store.newer_record", format_known=NEWEST_FORMAT)
+            await self._ledger.give_back(claim.lease, later_s=_LATER_S)
+            return False
         log.error("store.bad_record", error=type(error).__name__)
         letter = DeadLetter(
             claim.events, claim.event_ids, "unreadable event", claim.deaths, self._clock()

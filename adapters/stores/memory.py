@@ -1,4 +1,5 @@
-"""A conversation's memory: an append-only list of turns, written by the ledger's script."""
+"""A conversation's memory: an append-only list of turns, written by the ledger's script, and the
+recap that stands for its oldest entries."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from adapters.stores import memory_scripts
 from adapters.stores.batching import Batcher
 from adapters.stores.change_scripts import ERASE
+from adapters.stores.claim import Recap, read_recap
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S
+from agents.summary import Summary
 from agents.turns import Turn
 from tools.contract import Found
 from tools.identity import ConversationKey
@@ -19,9 +23,26 @@ from tools.identity import ConversationKey
 log = structlog.get_logger(__name__)
 
 _SEARCHED = 2000  # newest entries a search reads
-_decoder = msgspec.json.Decoder(Turn)
+_READ_AT_ONCE = 400  # entries that a compaction looks at
+_turns = msgspec.json.Decoder(Turn)
+_summaries = msgspec.json.Decoder(Summary)
 _encoder = msgspec.json.Encoder()
 _FORMAT = b"1"  # stored as a one-byte prefix; other formats are left alone and told
+
+
+class UnknownFormat(ValueError):
+    """A record of a format that this version does not know; it is left as it is."""
+
+
+class Uncovered(msgspec.Struct, frozen=True):
+    """The oldest entries that no recap covers; None stands for one that can't be read.
+
+    `first` is how many entries were stored before them.
+    """
+
+    recap: Recap
+    first: int
+    turns: tuple[Turn | None, ...]
 
 
 def encode_turn(turn: Turn) -> bytes:
@@ -31,28 +52,72 @@ def encode_turn(turn: Turn) -> bytes:
 
 def decode_turns(records: Sequence[bytes]) -> tuple[Turn, ...]:
     """The turns that can be read; a bad or unknown record is set aside, never fatal (B7)."""
-    turns: list[Turn] = []
-    for record in records:
-        if record[:1] != _FORMAT:
-            log.warning("store.unknown_record", format=record[:1].hex())
-            continue
-        try:
-            turns.append(_decoder.decode(record[1:]))
-        except (msgspec.DecodeError, RecursionError) as error:
-            log.warning("store.bad_record", error=type(error).__name__, size=len(record))
-    return tuple(turns)
+    return tuple(turn for record in records if (turn := _decode_turn(record)) is not None)
+
+
+def encode_summary(summary: Summary) -> bytes:
+    return _FORMAT + _encoder.encode(summary)
+
+
+def decode_summary(record: bytes) -> Summary | None:
+    """The stored summary; None when there is none, or none that can be read.
+
+    Raises `UnknownFormat` for what a newer version wrote.
+    """
+    if not record:
+        return None
+    if record[:1] != _FORMAT:
+        log.warning("store.unknown_record", format=record[:1].hex())
+        raise UnknownFormat("a recap of an unknown format")
+    try:
+        return _summaries.decode(record[1:])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        log.warning("store.bad_record", error=type(error).__name__, size=len(record))
+        return None
+
+
+def _decode_turn(record: bytes) -> Turn | None:
+    if record[:1] != _FORMAT:
+        log.warning("store.unknown_record", format=record[:1].hex())
+        return None
+    try:
+        return _turns.decode(record[1:])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        log.warning("store.bad_record", error=type(error).__name__, size=len(record))
+        return None
 
 
 class RedisMemory:
-    """Reads what the ledger wrote."""
+    """Reads what the ledger wrote, and keeps the recap."""
 
-    def __init__(self, batcher: Batcher, keys: Keys) -> None:
-        self._batcher, self._keys = batcher, keys
+    def __init__(self, batcher: Batcher, keys: Keys, *, retention_s: int = RETENTION_S) -> None:
+        self._batcher, self._keys, self._retention_s = batcher, keys, retention_s
 
     async def turns(self, key: ConversationKey, *, limit: int = 200) -> tuple[Turn, ...]:
         """The newest turns, oldest first."""
         records = await self._batcher.command("LRANGE", self._keys.memory(key), -limit, -1)
         return decode_turns(records)
+
+    async def uncovered(self, key: ConversationKey, *, from_start: bool = False) -> Uncovered:
+        """What a compaction begins from; `from_start` looks behind the recap too."""
+        names = [self._keys.memory(key), self._keys.recap(key)]
+        words = [_READ_AT_ONCE, int(from_start)]
+        answer, start, records = await self._batcher.run(memory_scripts.UNCOVERED, names, words)
+        recap = read_recap(answer)
+        return Uncovered(recap, recap.dropped + start, tuple(map(_decode_turn, records)))
+
+    async def write_recap(
+        self, key: ConversationKey, summary: Summary, *, was: Recap, covers: int
+    ) -> bool:
+        """Let `summary` stand for the first `covers` entries.
+
+        False, and nothing is written, when the recap is not `was` any more: another compaction
+        was faster, or something was forgotten.
+        """
+        names = [self._keys.memory(key), self._keys.recap(key)]
+        record = encode_summary(summary)
+        words: list[str | bytes | int] = [was.epoch, was.covers, covers, record, self._retention_s]
+        return bool(await self._batcher.run(memory_scripts.RECAP, names, words))
 
     async def erase(self, key: ConversationKey, turn_id: str) -> int:
         """Take one turn's entries away, and the recap made of them; returns how many."""
@@ -64,17 +129,21 @@ class RedisMemory:
         ]
         if not gone:
             return 0
-        words: list[str | bytes | int] = [RETENTION_S, *gone]
+        words: list[str | bytes | int] = [self._retention_s, *gone]
         return int(await self._batcher.run(ERASE, self._keys.of(key), words))
 
-    async def search(self, key: ConversationKey, query: str, limit: int) -> Sequence[Found]:
-        """Passages that share the most words with `query`, best first, newer before older."""
+    async def search(
+        self, key: ConversationKey, query: str, limit: int, *, audience: str
+    ) -> Sequence[Found]:
+        """Passages that everyone in the scope `audience` may read and that share the most words
+        with `query`, best first, newer before older."""
         words = set(_words(query))
         scored: list[tuple[int, float, Found]] = []
         for turn in await self.turns(key, limit=_SEARCHED):
+            if turn.role == "tool" or not turn.label.may_flow_to(audience):
+                continue
             text = turn.text or " ".join(image.seen for image in turn.images)
-            score = len(words & set(_words(text)))
-            if score and turn.role != "tool":
+            if score := len(words & set(_words(text))):
                 found = Found(turn.role, text, turn.said_at, turn.label)
                 scored.append((score, turn.said_at, found))
         scored.sort(key=lambda row: row[:2], reverse=True)

@@ -87,11 +87,12 @@ redis.call('EXPIRE', KEYS[8], ARGV[6])
 redis.call('EXPIRE', KEYS[13], ARGV[6])
 local now = now_ms()
 redis.call('ZADD', KEYS[12], now + ARGV[2] + ARGV[5], ARGV[3])
--- The window's start moves in big steps, so that prompts keep their beginning.
-local stored, window = redis.call('LLEN', KEYS[7]), tonumber(ARGV[4])
-local start = math.max(0, math.floor((stored - window / 2) / (window / 2)) * (window / 2))
-local covered = redis.call('HMGET', KEYS[9], 'covers', 'dropped')
-start = math.max(start, (tonumber(covered[1]) or 0) - (tonumber(covered[2]) or 0))
+-- The window's start moves in big steps, so that prompts keep their beginning; it is counted
+-- from where the recap ends.
+local window, covered = tonumber(ARGV[4]), redis.call('HMGET', KEYS[9], 'covers', 'dropped')
+local start = math.max(0, (tonumber(covered[1]) or 0) - (tonumber(covered[2]) or 0))
+local open = redis.call('LLEN', KEYS[7]) - start
+start = start + math.max(0, math.floor((open - window / 2) / (window / 2)) * (window / 2))
 return {redis.call('INCR', KEYS[2]), now, redis.call('HGETALL', KEYS[4]),
   redis.call('LRANGE', KEYS[5], 0, -1), redis.call('HGETALL', KEYS[6]),
   redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[9]),
