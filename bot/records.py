@@ -13,6 +13,7 @@ from agents.turns import EndState
 from tools.identity import Place, Principal
 from tools.labels import Label
 
+NEWEST_FORMAT = 1
 PART_TOKEN_CHARS = 25  # Discord's nonce holds no more
 
 
@@ -57,6 +58,15 @@ class Last(msgspec.Struct, frozen=True):
 
 Step = StepPlanned | CallsReturned
 
+
+class _Stamp(msgspec.Struct):
+    """What every format of an event has had and will have."""
+
+    format: int
+    accepted_at: float
+
+
+_stamps = msgspec.json.Decoder(_Stamp)
 _encoder = msgspec.json.Encoder()
 _events = msgspec.json.Decoder(Event)
 _answers = msgspec.json.Decoder(Answered)
@@ -77,6 +87,15 @@ def decode_answered(record: bytes) -> Answered:
 
 def decode_last(record: bytes) -> Last:
     return _lasts.decode(record)
+
+
+def newer_since(record: bytes) -> float | None:
+    """When an event of a newer format was accepted (epoch seconds); None for any other."""
+    try:
+        stamp = _stamps.decode(record)
+    except msgspec.MsgspecError:
+        return None
+    return stamp.accepted_at if stamp.format > NEWEST_FORMAT else None
 
 
 def decode_ending(record: bytes) -> Ending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,51 @@ async def test_dropped_letters_are_gone_and_unknown_ones_are_named(
     assert codes == [1, 2]
     assert "1 dropped" in told.out
     assert "not dropped: unknown" in told.err
+
+
+async def accept_raw(bot: Bot, record: bytes) -> None:
+    await bot.stores.ledger.serve_tenant("browser", TENANT)
+    await bot.stores.ledger.accept(
+        message("").conversation,
+        event_id="raw",
+        group="=operator",
+        record=record,
+        sent_at=1.0,
+        max_waiting=20,
+    )
+
+
+async def test_an_event_of_a_newer_version_is_left_to_that_versions_workers(
+    tmp_path: Path,
+) -> None:
+    record = b'{"format": 99, "accepted_at": %f, "message": "unreadable here"}' % time.time()
+    async with bot_with(Chat(), settings_in(tmp_path)) as (bot, stop):
+        await accept_raw(bot, record)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bot.run(stop))
+            await asyncio.sleep(1)
+            stop.set()
+        closed = await bot.stores.ledger.closed(TENANT)
+        async with asyncio.timeout(10):
+            while (waiting := await claim(bot, "newer")) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    assert closed == []
+    assert (waiting.events, waiting.deaths) == ((record,), 1)
+
+
+@pytest.mark.parametrize("record", [b"\x00garbage", b'{"format": 99, "accepted_at": 5.0}', b"{}"])
+async def test_an_event_that_nobody_can_read_is_set_aside_and_the_conversation_goes_on(
+    tmp_path: Path, record: bytes
+) -> None:
+    chat = Chat()
+    async with bot_with(chat, settings_in(tmp_path)) as (bot, stop), asyncio.TaskGroup() as group:
+        await accept_raw(bot, record)
+        await bot.inbox.accept(message("What is 6*7?"))
+        group.create_task(bot.run(stop))
+        await until(lambda: chat.delivered)
+        (dead,) = await bot.stores.dead.of(TENANT)
+        stop.set()
+
+    assert "42" in chat.delivered["t1-1"][0]
+    assert (dead.letter.events, dead.letter.reason) == ((record,), "unreadable event")

@@ -1,0 +1,52 @@
+"""Claims whose events can't be read, and turns that are given up: what becomes a dead letter."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from adapters.stores.claim import Claim
+from adapters.stores.dead import DeadLetter
+from bot.records import Ending, Event, decode_event, encode, newer_since
+from bot.running import RunningTurn
+
+log = structlog.get_logger(__name__)
+
+UNREADABLE = "unreadable event"
+
+
+def opened(claim: Claim) -> RunningTurn | None:
+    """The claim's turn, made of the events that can be read; None when none can."""
+    events: list[Event] = []
+    ids: list[str] = []
+    bad: list[tuple[str, bytes]] = []
+    for event_id, record in zip(claim.event_ids, claim.events, strict=True):
+        try:
+            events.append(decode_event(record))
+            ids.append(event_id)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            log.error("store.bad_record", error=type(error).__name__, size=len(record))
+            bad.append((event_id, record))
+    return RunningTurn(claim, events, ids, unreadable=tuple(bad)) if events else None
+
+
+def newest_of_another_version(claim: Claim) -> float:
+    """When the newest event of a newer format was accepted, epoch seconds; else 0."""
+    return max((at for record in claim.events if (at := newer_since(record))), default=0.0)
+
+
+def unreadable_letter(claim: Claim, now: float) -> bytes:
+    """Nobody can be told: who asked is in the record that can't be read."""
+    return encode(DeadLetter(claim.events, claim.event_ids, UNREADABLE, claim.deaths, now))
+
+
+def letter_of(turn: RunningTurn, ending: Ending, *, max_deaths: int, now: float) -> bytes:
+    """What of a closing turn must be kept for the operator; empty when nothing."""
+    claim = turn.claim
+    if claim.deaths > max_deaths and ending.state == "failed":
+        log.error("turn.dead", turn=turn.turn_id, deaths=claim.deaths)
+        return encode(DeadLetter(claim.events, claim.event_ids, ending.reason, claim.deaths, now))
+    if turn.unreadable:
+        ids, records = zip(*turn.unreadable, strict=True)
+        return encode(DeadLetter(records, ids, UNREADABLE, claim.deaths, now))
+    return b""
