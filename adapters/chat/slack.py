@@ -84,7 +84,7 @@ class SlackAdapter:
             reader = EventReader(
                 directory, adapter=self._name, team_id=team_id, bot_user_id=bot_user_id
             )
-            backfill = Backfill(self._api, self._pools.reads, reader, inbox)
+            backfill = Backfill(self._api, self._pools, reader, inbox)
             intake = Intake(inbox, reader, self._api, ask=self._ask)
             try:
                 await self._listen(self._bolt(intake, who), backfill)

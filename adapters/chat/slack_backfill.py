@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from adapters.chat.pacing import Pool, Urgency
+from adapters.chat.pacing import Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_events import EventReader
-from adapters.chat.slack_pacing import call_when_free
+from adapters.chat.slack_pacing import Pools, call_when_free
 from adapters.chat.types import Inbox, NotAccepted
 
 log = structlog.get_logger(__name__)
@@ -42,13 +42,13 @@ class Backfill:
     def __init__(
         self,
         api: SlackApi,
-        reads: Pool,
+        pools: Pools,
         reader: EventReader,
         inbox: Inbox,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._api, self._reads, self._reader, self._inbox = api, reads, reader, inbox
+        self._api, self._pools, self._reader, self._inbox = api, pools, reader, inbox
         self._clock = clock
         self._marks: Mapping[str, float] | None = None  # as they were before we listened
         self._alive_at: float | None = None  # when a connection was last seen to live
@@ -164,7 +164,8 @@ class Backfill:
         return [each for each in answer.get("messages", ()) if _seconds(each.get("ts"))]
 
     async def _call(self, method: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await call_when_free(self._api, method, args, self._reads, Urgency.EDIT)
+        pool = self._pools.reads(method)
+        return await call_when_free(self._api, method, args, pool, Urgency.EDIT)
 
     async def _offer(self, said: Sequence[Said]) -> int:
         """Hand over what is for the bot, as if it were told live."""
@@ -173,7 +174,7 @@ class Backfill:
             thread = (channel, str(each.get("thread_ts") or ""))
             if thread[1] and thread not in threads:  # it may have to be asked whose thread it is
                 threads.add(thread)
-                await self._reads.take(Urgency.EDIT)
+                await self._pools.reads("conversations.replies").take(Urgency.EDIT)
             if message := await self._reader.read_history(channel, each):
                 await self._inbox.accept(message)
                 offered += 1

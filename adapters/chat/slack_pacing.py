@@ -16,12 +16,12 @@ _CHANNELS = 2_000
 
 
 class Pools:
-    """`updates`, `deletes` and `reads` hold for the workspace, posts for one channel."""
+    """Updates, deletions and reads are limited for the workspace, posts for one channel."""
 
     def __init__(self, *, updates: int, window_s: float, edit_every_s: float) -> None:
         self.updates = Pool(calls=updates, window_s=window_s, reserve=updates // 4)
         self.deletes = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=0)
-        self.reads = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=10)
+        self._reads: dict[str, Pool] = {}
         self._edit_every_s = edit_every_s
         self._posts: OrderedDict[str, Pool] = OrderedDict()
 
@@ -33,6 +33,12 @@ class Pools:
         if len(self._posts) > _CHANNELS:
             self._posts.popitem(last=False)
         return self._posts[channel]
+
+    def reads(self, method: str) -> Pool:
+        """A backfill leaves some of it free: a reply that looks for its parts goes first."""
+        if method not in self._reads:
+            self._reads[method] = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=15)
+        return self._reads[method]
 
     def edits(self) -> Pool:
         """The pool of one message's interim edits: slow by itself, and within `updates`."""

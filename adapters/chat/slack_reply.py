@@ -135,8 +135,9 @@ class SlackReply:
         method = "conversations.history"
         if self._thread:
             method, args["ts"] = "conversations.replies", self._thread
+        pool = self._pools.reads(method)
         for _ in range(_PAGES):
-            answer = await call_when_free(self._api, method, args, self._pools.reads, Urgency.FINAL)
+            answer = await call_when_free(self._api, method, args, pool, Urgency.FINAL)
             for message in answer.get("messages", ()):
                 if (message.get("metadata") or {}) == mark(token):
                     return str(message["ts"])

@@ -79,14 +79,16 @@ class Bench:
         await self.slack.wait_for(lambda: all(each.acked.is_set() for each in sent))
 
 
-def adapter_for(slack: SlackTwin, *, updates_per_minute: int = 45) -> SlackAdapter:
+def adapter_for(
+    slack: SlackTwin, *, updates_per_minute: int = 45, settle_s: float = 0.05
+) -> SlackAdapter:
     return SlackAdapter(
         bot_token=slack.bot_token,
         app_token=slack.app_token,
         api_url=slack.api_url,
         updates_per_minute=updates_per_minute,
         edit_every_s=0.02,
-        settle_s=0.05,
+        settle_s=settle_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -39,6 +40,7 @@ class WebApi:
         self.scripted_429: dict[str, deque[float]] = {}
         self.scripted_http: dict[str, deque[int]] = {}  # a gateway's page in place of an answer
         self.cut_after: Counter[str] = Counter()  # accept, then drop the connection
+        self.lands_late: dict[str, deque[float]] = {}  # drop the connection, accept afterwards
         self._recent: dict[tuple[str, str], deque[float]] = {}
 
     def count(self, method: str) -> int:
@@ -59,6 +61,12 @@ class WebApi:
                 status=page.popleft(), text="<h1>Oops</h1>", content_type="text/html"
             )
         self.calls.append((time.monotonic(), method, args))
+        if (late := self.lands_late.get(method)) and request.transport:
+            request.transport.abort()
+            asyncio.get_running_loop().call_later(
+                late.popleft(), self._run, method, args, _token(request, args)
+            )
+            return web.Response(status=500)
         try:
             body = {"ok": True, **self._run(method, args, _token(request, args))}
         except Refused as refused:
