@@ -18,6 +18,7 @@ from adapters.stores.embedded import embedded_server
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
+from adapters.stores.mending import MEND
 from adapters.stores.scripts import ALL
 from adapters.stores.threads import RedisThreads
 from bot.settings import RedisSection, Settings
@@ -51,7 +52,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             url = await stack.enter_async_context(embedded_server(settings.data_dir))
         redis = _client(url, settings.redis)
         stack.push_async_callback(redis.aclose)
-        all_scripts = (*ALL, *change_scripts.ALL, *memory_scripts.ALL, SPEND)
+        all_scripts = (*ALL, *change_scripts.ALL, *memory_scripts.ALL, MEND, SPEND)
         version = await check_server(
             redis,
             embedded=given is None,

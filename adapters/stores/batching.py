@@ -19,7 +19,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError,
 
 from adapters.stores.cluster import ClusterRoutes, MakesLane
 from adapters.stores.connection import Redis
-from adapters.stores.errors import Halted, StaleLease, StoreUnavailable
+from adapters.stores.errors import Halted, StaleLease, StoreDamaged, StoreUnavailable
 from adapters.stores.lanes import Argument, Call, Lane, Replicas, Source
 
 __all__ = ["STALE", "Argument", "Batcher", "Replicas", "Script", "commands_of", "pairs"]
@@ -217,4 +217,6 @@ def _refusal(reply: Exception) -> Exception:
         return StoreUnavailable(f"Redis: its ACL denies a needed command or key: {reply}")
     if isinstance(reply, ReadOnlyError):
         return StoreUnavailable("Redis is a read-only replica; redis.url must reach the primary")
+    if str(reply).startswith("WRONGTYPE") or "@user_script" in str(reply):
+        return StoreDamaged("Redis: a key holds what was not written there by the ledger")
     return StoreUnavailable(f"Redis refused: {type(reply).__name__}")

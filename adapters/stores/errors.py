@@ -3,6 +3,7 @@
 StoreError
 ├── StoreRefused     this Redis can't carry the bot; names the setting and the remedy
 ├── StoreUnavailable Redis did not answer, or answered that it can't write now
+│   └── StoreDamaged a key is not what the ledger wrote there
 ├── StaleLease       another worker holds the conversation now: stop at once
 └── Halted           the question was stopped, edited, deleted or forgotten
 """
@@ -20,6 +21,10 @@ class StoreRefused(StoreError):
 
 class StoreUnavailable(StoreError):
     """Redis did not answer in time or refused the write; nothing was promised."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """A key holds something of another kind; a claim sets it aside."""
 
 
 class Halted(StoreError):

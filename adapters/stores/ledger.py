@@ -8,17 +8,21 @@ ledger: the bot writes and reads them. The persist points P1–P9 are those of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
+from typing import TypeVar
 
 from adapters.stores import scripts
-from adapters.stores.batching import Batcher, pairs
+from adapters.stores.batching import Argument, Batcher, pairs
 from adapters.stores.claim import Claim, Lease, read_claim, read_pins
+from adapters.stores.errors import StoreDamaged
 from adapters.stores.keys import Keys
+from adapters.stores.mending import Unreadable, mend
 from tools.identity import ConversationKey
 
 __all__ = ["RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "one_line"]
 
+_T = TypeVar("_T")
 _TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gone fade away
 _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
@@ -65,39 +69,58 @@ class Ledger:
         that begins with `!` is a command, which nothing stops. What a platform said (`is_heard`)
         moves the channel's mark.
         """
-        keys = self._keys.of(key)
-        answer = await self._batcher.run(
-            scripts.ACCEPT,
-            [
-                self._keys.seen(key.tenant, event_id),
-                keys[2],
-                self._keys.due(key.tenant),
-                self._keys.marks(key.tenant),
-            ],
-            [
-                str(key),
-                b"\n".join((one_line(event_id), one_line(group), record)),
-                sent_at,
-                _SEEN_TTL_S,
-                max_waiting,
-                _FIRST_RING_MS,
-                key.channel if is_heard else "",
-                author,
-            ],
-            replicated=True,
+        names = [
+            self._keys.seen(key.tenant, event_id),
+            self._keys.of(key)[2],
+            self._keys.due(key.tenant),
+            self._keys.marks(key.tenant),
+        ]
+        words: list[Argument] = [
+            str(key),
+            b"\n".join((one_line(event_id), one_line(group), record)),
+            sent_at,
+            _SEEN_TTL_S,
+            max_waiting,
+            _FIRST_RING_MS,
+            key.channel if is_heard else "",
+            author,
+        ]
+        return Acceptance(
+            await self._mended(
+                key,
+                "",
+                lambda: self._batcher.run(scripts.ACCEPT, names, words, replicated=True),
+            )
         )
-        return Acceptance(answer)
 
     async def claim(self, key: ConversationKey, *, owner: str) -> Claim | None:
-        """P2: the lease and the turn to run; None when held elsewhere or nothing waits."""
+        """P2: the lease and the turn to run; None when held elsewhere or nothing waits.
+
+        What lies there and can't be read is set aside first.
+        """
+        return await self._mended(key, owner, lambda: self._claim(key, owner))
+
+    async def _claim(self, key: ConversationKey, owner: str) -> Claim | None:
         answer = await self._batcher.run(
             scripts.CLAIM,
             [*self._keys.of(key), self._keys.channel_pins(key)],
             [owner, self._lease_ms, str(key), self._window, _GRACE_MS, _PINS_TTL_S],
         )
-        if not answer:
-            return None
-        return read_claim(key, owner, answer)
+        try:
+            return read_claim(key, owner, answer) if answer else None
+        except (ValueError, KeyError) as error:
+            raise Unreadable(answer) from error
+
+    async def _mended(
+        self, key: ConversationKey, owner: str, call: Callable[[], Awaitable[_T]]
+    ) -> _T:
+        """What `call` gives, if need be after setting aside what is wrong there (B7)."""
+        try:
+            return await call()
+        except StoreDamaged as error:
+            names = (self._batcher, self._keys, key)
+            await mend(*names, owner=owner, retention_s=RETENTION_S, error=error)
+        return await call()
 
     async def renew(self, lease: Lease) -> None:
         await self._batcher.run(
@@ -178,23 +201,11 @@ class Ledger:
         in `also`), `last` is what it takes to answer anew, `dead` makes it a dead letter.
         """
         tenant = lease.key.tenant
-        more = await self._batcher.run(
-            scripts.CLOSE,
-            [*self._keys.of(lease.key), self._keys.closed(tenant), self._keys.dead(tenant)],
-            [
-                lease.fence,
-                lease.owner,
-                str(lease.key),
-                turn_id,
-                state,
-                reason,
-                RETENTION_S,
-                answer,
-                last,
-                dead,
-                *also,
-            ],
-            replicated=True,
+        names = [*self._keys.of(lease.key), self._keys.closed(tenant), self._keys.dead(tenant)]
+        words: list[Argument] = [lease.fence, lease.owner, str(lease.key)]
+        words += [turn_id, state, reason, RETENTION_S, answer, last, dead, *also]
+        more = await self._mended(
+            lease.key, "", lambda: self._batcher.run(scripts.CLOSE, names, words, replicated=True)
         )
         return bool(more)
 

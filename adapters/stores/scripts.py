@@ -57,7 +57,10 @@ return 1
 CLAIM = Script(
     NOW
     + """
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  if redis.call('PTTL', KEYS[1]) ~= -1 then return false end
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])  -- no lease of ours: it would never end
+end
 if redis.call('HEXISTS', KEYS[4], 'events') == 0 then
   redis.call('DEL', KEYS[4])
   local waiting = redis.call('ZRANGE', KEYS[3], 0, -1)
@@ -174,14 +177,11 @@ return 1
 # ARGV fence, owner, conversation, turn, state, reason, retention_s, answer, last, dead, id…
 # An answer is kept under the turn's id and each `id`.
 # Returns 1 when more events wait. The fence moves on, so that nothing late (a renewal, a
-# note) brings the closed turn back to life.
+# note) brings the closed turn back to life. What a damaged key can refuse comes first.
 CLOSE = Script(
     NOW
     + _FENCED
     + """
-redis.call('INCR', KEYS[2])
-redis.call('EXPIRE', KEYS[2], 172800)
-redis.call('DEL', KEYS[4], KEYS[5], KEYS[6])
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[10], ARGV[4], ARGV[8])
   for n = 11, #ARGV do redis.call('HSET', KEYS[10], ARGV[n], ARGV[8]) end
@@ -191,6 +191,9 @@ if ARGV[9] ~= '' then redis.call('SET', KEYS[11], ARGV[9], 'EX', ARGV[7]) end
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[14], ARGV[3] .. '\\n' .. ARGV[4], ARGV[10]) end
 redis.call('XADD', KEYS[13], 'MAXLEN', '~', 10000, '*', 'turn', ARGV[4], 'conversation', ARGV[3],
   'state', ARGV[5], 'reason', ARGV[6])
+redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], 172800)
+redis.call('DEL', KEYS[4], KEYS[5], KEYS[6])
 if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
 if redis.call('ZCARD', KEYS[3]) > 0 then
   redis.call('ZADD', KEYS[12], now_ms(), ARGV[3])
