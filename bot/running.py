@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from adapters.stores.claim import Claim
@@ -25,8 +27,16 @@ class Outcome(msgspec.Struct, frozen=True):
 class RunningTurn:
     """A claim with its events read; the newest event is the one replied to."""
 
-    def __init__(self, claim: Claim, events: list[Event]) -> None:
-        self.claim, self.events = claim, events
+    def __init__(
+        self,
+        claim: Claim,
+        events: list[Event],
+        event_ids: Sequence[str],
+        *,
+        unreadable: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        self.claim, self.events, self.event_ids = claim, events, tuple(event_ids)
+        self.unreadable = unreadable  # (event id, record), set aside at the end
         self.last = events[-1]
         self.turn_id = turn_id_of(claim.lease.key.tenant, claim.event_ids[0])
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
@@ -85,10 +95,10 @@ class RunningTurn:
     def other_turn_ids(self) -> tuple[str, ...]:
         """The ids that the joined events would have had as turns of their own."""
         tenant = self.claim.lease.key.tenant
-        return tuple(turn_id_of(tenant, event_id) for event_id in self.claim.event_ids[1:])
+        return tuple(turn_id_of(tenant, event_id) for event_id in self.event_ids[1:])
 
     def answered(self) -> Answered:
         return Answered(self.turn_id, self.message_ids)
 
     def as_last(self) -> Last:
-        return Last(self.turn_id, self.claim.event_ids, tuple(self.events), self.message_ids)
+        return Last(self.turn_id, self.event_ids, tuple(self.events), self.message_ids)

@@ -6,27 +6,18 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-import msgspec
 import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
-from adapters.stores.dead import DeadLetter
 from adapters.stores.errors import Halted, StoreError
 from adapters.stores.ledger import Claim, Ledger
 from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
 from bot.delivery import Delivery, parts_to_send
 from bot.health import Metrics
+from bot.letters import UNREADABLE, letter_of, newest_of_another_version, opened, unreadable_letter
 from bot.recaps import Recaps
-from bot.records import (
-    NEWEST_FORMAT,
-    Ending,
-    Event,
-    decode_ending,
-    decode_event,
-    encode,
-    newer_since,
-)
+from bot.records import NEWEST_FORMAT, Ending, Event, decode_ending, encode
 from bot.reply import GrowingReply, final_parts
 from bot.running import Outcome, RunningTurn
 
@@ -61,10 +52,21 @@ class TurnRunner:
 
     async def run(self, claim: Claim) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
-        try:
-            turn = RunningTurn(claim, [decode_event(record) for record in claim.events])
-        except msgspec.MsgspecError as error:
-            return await self._set_aside(claim, error)
+        if (newer := newest_of_another_version(claim)) and (
+            self._clock() - newer < _GIVE_UP_AFTER_S
+        ):
+            # Left to that version's workers (row A9).
+            log.warning("store.newer_record", format_known=NEWEST_FORMAT)
+            await self._ledger.give_back(claim.lease, later_s=_LATER_S)
+            return False
+        if (turn := opened(claim)) is None:
+            return await self._ledger.close(
+                claim.lease,
+                turn_id=f"unreadable:{claim.event_ids[0]}",
+                state="failed",
+                reason=UNREADABLE,
+                dead=unreadable_letter(claim, self._clock()),
+            )
         adapter = self._adapters.get(turn.last.message.adapter)
         if adapter is None:  # a terminal that is gone: nobody is left to answer
             return await self._ledger.close(
@@ -103,46 +105,18 @@ class TurnRunner:
             return False
         return await self._close(turn, ending)
 
-    async def _set_aside(self, claim: Claim, error: Exception) -> bool:
-        """Nobody can be told: who asked is in the record that can't be read.
-
-        A newer version's event is left to that version's workers for a while (row A9).
-        """
-        since = max((at for each in claim.events if (at := newer_since(each))), default=0.0)
-        if self._clock() - since < _GIVE_UP_AFTER_S:
-            log.warning("store.newer_record", format_known=NEWEST_FORMAT)
-            await self._ledger.give_back(claim.lease, later_s=_LATER_S)
-            return False
-        log.error("store.bad_record", error=type(error).__name__)
-        letter = DeadLetter(
-            claim.events, claim.event_ids, "unreadable event", claim.deaths, self._clock()
-        )
-        return await self._ledger.close(
-            claim.lease,
-            turn_id=f"unreadable:{claim.event_ids[0]}",
-            state="failed",
-            reason=letter.reason,
-            dead=msgspec.json.encode(letter),
-        )
-
     async def _close(self, turn: RunningTurn, ending: Ending) -> bool:
-        claim, dead, answer, last = turn.claim, b"", b"", b""
-        if claim.deaths > self._max_deaths and ending.state == "failed":
-            letter = DeadLetter(
-                claim.events, claim.event_ids, ending.reason, claim.deaths, self._clock()
-            )
-            dead = encode(letter)
-            log.error("turn.dead", turn=turn.turn_id, deaths=claim.deaths)
+        answer, last = b"", b""
         if turn.posted and not turn.is_command:
             answer, last = encode(turn.answered()), encode(turn.as_last())
         return await self._ledger.close(
-            claim.lease,
+            turn.claim.lease,
             turn_id=turn.turn_id,
             state=ending.state,
             reason=ending.reason,
             answer=answer,
             last=last,
-            dead=dead,
+            dead=letter_of(turn, ending, max_deaths=self._max_deaths, now=self._clock()),
             also=turn.other_turn_ids,
         )
 
