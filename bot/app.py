@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -58,7 +59,9 @@ class Bot:
         ended: Callable[[Event, Ending], None],
         metrics: Metrics,
         role: ProcessRole = "all",
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self.settings, self.stores, self.router, self.metrics = settings, stores, router, metrics
         self.role = role
         self.adapters = {adapter.name: adapter for adapter in adapters}
@@ -79,6 +82,7 @@ class Bot:
             max_waiting=settings.limits.max_waiting,
             max_chars=settings.limits.max_message_chars,
             notify=self._notify,
+            clock=clock,
         )
         self._recaps = Recaps(
             stores.memory, stores.ledger, Summarizer(router), self._local_only, metrics
@@ -118,17 +122,21 @@ class Bot:
                 now=lambda: datetime.now(UTC),
                 counted=self.metrics.budget_spent,
             ),
+            clock=self._clock,
         )
         return TurnRunner(
             adapters=self.adapters,
             ledger=stores.ledger,
             answerer=answerer,
-            delivery=Delivery(stores.ledger, stores.changes, stores.memory, self.metrics),
+            delivery=Delivery(
+                stores.ledger, stores.changes, stores.memory, self.metrics, clock=self._clock
+            ),
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
             recaps=self._recaps,
             ended=ended,
+            clock=self._clock,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -226,6 +234,7 @@ async def open_bot(
     metrics: Metrics | None = None,
     router: Router | None = None,
     role: ProcessRole = "all",
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Bot]:
     """A bot over opened stores; its models are closed at the end."""
     router = router or await open_router(settings)
@@ -238,6 +247,7 @@ async def open_bot(
             ended=ended,
             metrics=metrics or Metrics(),
             role=role,
+            clock=clock,
         )
     finally:
         await router.aclose()

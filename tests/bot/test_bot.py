@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -109,7 +110,11 @@ def settings_in(folder: Path, **overrides: object) -> Settings:
 
 @asynccontextmanager
 async def bot_with(
-    chat: Chat, settings: Settings, backend: ModelBackend | None = None
+    chat: Chat,
+    settings: Settings,
+    backend: ModelBackend | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[tuple[Bot, asyncio.Event]]:
     """The bot over an embedded Redis; not started yet."""
     model = backend or ScriptedBackend("scripted", demo_policy)
@@ -120,7 +125,7 @@ async def bot_with(
     router = Router({"planner": [Route("scripted", "scripted", "demo", "local", load)]})
     async with (
         open_stores(settings) as stores,
-        open_bot(settings, stores, [chat], router=router) as bot,
+        open_bot(settings, stores, [chat], router=router, clock=clock) as bot,
     ):
         yield bot, asyncio.Event()
 
