@@ -86,8 +86,9 @@ class Answerer:
         )
         read = await self._attachments.read(
             adapter,
-            turn.claim.lease.key,
+            turn.claim.lease,
             [each for event in turn.events for each in event.message.attachments],
+            turn_id=turn.turn_id,
             label=turn.label,
             terms=turn.terms,
             show=growing.activity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ import structlog
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
 from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
+from adapters.stores.claim import Lease
 from agents.budget import Allowance
 from agents.errors import AgentError
 from agents.ports import ImageData
@@ -50,9 +51,10 @@ class AttachmentReader:
     async def read(
         self,
         adapter: ChatAdapter,
-        key: ConversationKey,
+        lease: Lease,
         attachments: Sequence[Attachment],
         *,
+        turn_id: str,
         label: Label,
         terms: Terms,
         show: Callable[[Activity], None],
@@ -60,10 +62,15 @@ class AttachmentReader:
         """One after another: a local vision model reads one picture at a time anyway."""
         images: list[Image] = []
         refusals: list[str] = []
+        untrusted = label.lowered_to(Integrity.UNTRUSTED)
+
+        async def keep(data: bytes, media_type: str) -> str:
+            return await self._blobs.put(lease, turn_id, Blob(data, media_type, untrusted))
+
         for attachment in attachments[: self._max_count]:
             show(Activity("reading the attachment", "running"))
             try:
-                images.append(await self._read_one(adapter, key, attachment, label, terms))
+                images.append(await self._read_one(adapter, attachment, keep, terms))
             except (AttachmentError, ImageRefused) as error:
                 refusals.append(str(error))
                 show(Activity("reading the attachment", "failed"))
@@ -76,9 +83,8 @@ class AttachmentReader:
     async def _read_one(
         self,
         adapter: ChatAdapter,
-        key: ConversationKey,
         attachment: Attachment,
-        label: Label,
+        keep: Callable[[bytes, str], Awaitable[str]],
         terms: Terms,
     ) -> Image:
         limit = min(self._max_bytes, adapter.limits.max_attachment_bytes)
@@ -89,8 +95,7 @@ class AttachmentReader:
             )
         raw = await adapter.fetch(attachment, max_bytes=limit)
         prepared = await prepare_image(raw)
-        untrusted = label.lowered_to(Integrity.UNTRUSTED)
-        sha256 = await self._blobs.put(key, Blob(prepared.data, prepared.media_type, untrusted))
+        sha256 = await keep(prepared.data, prepared.media_type)
         picture = ImageData(prepared.data, prepared.media_type)
         image = Image(sha256, prepared.media_type, attachment.name[:200])
         try:

@@ -60,8 +60,7 @@ class Delivery:
             await reply.open(turn.placeholder, again=turn.may_be_open)
         await reply.remove()
         await adapter.remove(turn.claim.lease.key, turn.message_ids)
-        if turn.claim.ending is not None:
-            await self._memory.erase(turn.claim.lease.key, turn.turn_id)
+        await self._memory.erase(turn.claim.lease.key, turn.turn_id)
 
     async def replace(self, turn: RunningTurn, adapter: ChatAdapter) -> None:
         """An answer is given anew: what was said before goes, but for its first message."""

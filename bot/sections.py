@@ -241,6 +241,32 @@ class TurnsSection(Section):
         return self
 
 
+class MemorySection(Section):
+    """How long what was said is kept, and whether it is encrypted where it lies."""
+
+    retention_days: int = Field(default=30, ge=1, le=3650)
+    key_file: UserPath | None = None  # 64 hex digits; unset: plain
+    key: Secret | None = None  # the same, for the environment
+    old_key_files: tuple[UserPath, ...] = ()
+    read_plain: bool = False
+
+    @model_validator(mode="after")
+    def _one_key(self) -> MemorySection:
+        if self.key is not None and self.key_file is not None:
+            raise fault("key", "is given twice; keep either memory.key or memory.key_file")
+        if (self.old_key_files or self.read_plain) and not self.is_encrypted:
+            raise fault("key_file", "is needed for memory.old_key_files and memory.read_plain")
+        return self
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.key is not None or self.key_file is not None
+
+    @property
+    def retention_s(self) -> int:
+        return self.retention_days * 24 * 3600
+
+
 class WebSection(Section):
     """The page and /healthz, /readyz, /metrics share one server; `enabled` is the page."""
 

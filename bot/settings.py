@@ -27,6 +27,7 @@ from bot.sections import (
     LimitsSection,
     LogLevel,
     Lower,
+    MemorySection,
     PlannerSection,
     RedisSection,
     Secret,
@@ -49,6 +50,7 @@ __all__ = [
     "DiscordAllow",
     "DiscordSection",
     "LimitsSection",
+    "MemorySection",
     "ModelsSection",
     "PlannerSection",
     "RedisSection",
@@ -76,7 +78,7 @@ _WELL_KNOWN = {
     "SLACK_APP_TOKEN": "slack.app_token",
     "DISCORD_TOKEN": "discord.token",
 }
-_SECRET_FIELDS = ("bot_token", "app_token", "token", "api_key", "url")
+_SECRET_FIELDS = ("bot_token", "app_token", "token", "api_key", "url", "key")
 
 BUILT_IN_ROUTES: Mapping[str, RouteSection] = {
     "embedded": RouteSection(backend="embedded", model="smollm2-135m-instruct"),
@@ -100,6 +102,7 @@ class Settings(Section):
     limits: LimitsSection = LimitsSection()
     budget: BudgetSection = BudgetSection()
     turns: TurnsSection = TurnsSection()
+    memory: MemorySection = MemorySection()
     web: WebSection = WebSection()
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.stores import change_scripts, memory_scripts
 from adapters.stores.batching import Batcher, Replicas, commands_of
@@ -15,13 +16,16 @@ from adapters.stores.connection import Redis, check_server, connect, connect_clu
 from adapters.stores.dead import DeadLetters
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
+from adapters.stores.errors import StoreRefused
+from adapters.stores.facts import RedisFacts
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from adapters.stores.mending import MEND
 from adapters.stores.scripts import ALL
+from adapters.stores.sealing import MasterKey, Seal, open_seal
 from adapters.stores.threads import RedisThreads
-from bot.settings import RedisSection, Settings
+from bot.settings import MemorySection, RedisSection, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,11 @@ class Stores:
     changes: Changes
     dead: DeadLetters
     memory: RedisMemory
+    facts: RedisFacts
     blobs: RedisBlobs
     threads: RedisThreads
     tally: RedisTally
+    seal: Seal
 
     def bell(self, adapter: str, *, consumer: str) -> Doorbell:
         return Doorbell(self.redis, self.batcher, self.keys, adapter=adapter, consumer=consumer)
@@ -70,18 +76,39 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         keys = Keys(settings.redis.prefix)
         stack.push_async_callback(batcher.aclose)
         await batcher.load(all_scripts)
+        masters = master_keys(settings.memory)
+        seal = await open_seal(batcher, keys, masters, read_plain=settings.memory.read_plain)
+        lease_ms, kept = int(settings.turns.lease_s * 1000), settings.memory.retention_s
         yield Stores(
             redis,
             batcher,
             keys,
-            Ledger(batcher, keys, lease_ms=int(settings.turns.lease_s * 1000)),
-            Changes(batcher, keys),
-            DeadLetters(batcher, keys),
-            RedisMemory(batcher, keys),
-            RedisBlobs(batcher, keys),
-            RedisThreads(batcher, keys),
+            Ledger(batcher, keys, lease_ms=lease_ms, retention_s=kept, seal=seal),
+            Changes(batcher, keys, retention_s=kept, seal=seal),
+            DeadLetters(batcher, keys, seal=seal),
+            RedisMemory(batcher, keys, retention_s=kept, seal=seal),
+            RedisFacts(batcher, keys, retention_s=kept, seal=seal),
+            RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
+            RedisThreads(batcher, keys, seal=seal),
             RedisTally(batcher, keys),
+            seal,
         )
+
+
+def master_keys(memory: MemorySection) -> list[MasterKey]:
+    """The newest first; raises `StoreRefused` for a file that holds none."""
+    files = [*filter(None, [memory.key_file]), *memory.old_key_files]
+    keys = [MasterKey(_text_of(file), where=str(file)) for file in files]
+    if memory.key is not None:
+        keys.insert(0, MasterKey(memory.key.get_secret_value(), where="memory.key"))
+    return keys
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreRefused(f"{file}: can't be read ({type(error).__name__})") from error
 
 
 def _client(url: str, redis: RedisSection) -> Redis:

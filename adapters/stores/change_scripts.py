@@ -104,14 +104,27 @@ redis.call('HINCRBY', KEYS[9], 'epoch', 1)
 redis.call('EXPIRE', KEYS[9], ARGV[2])
 """
 
-# ARGV conversation, retention_s · a new conversation begins here; running work goes on.
-RESET = Script(_FORGET_MEMORY + "return 1", completes=True)
+# KEYS blobs · ARGV[3] how the keys of blobs begin; a member is "turn sha256".
+_FORGET_BLOBS = """
+for _, member in ipairs(redis.call('ZRANGE', KEYS[0], 0, -1)) do
+  redis.call('DEL', ARGV[3] .. string.match(member, '[^ ]*$'))
+end
+redis.call('DEL', KEYS[0])
+"""
 
-# KEYS … of the conversation, then closed, dead · ARGV conversation, retention_s
+# KEYS … of the conversation, then blobs · ARGV conversation, retention_s, start of blobs
+# A new conversation begins here; running work goes on.
+RESET = Script(
+    _FORGET_MEMORY + _FORGET_BLOBS.replace("KEYS[0]", "KEYS[13]") + "return 1", completes=True
+)
+
+# KEYS … of the conversation, then closed, dead, blobs
+# ARGV conversation, retention_s, start of blobs
 # Nothing said before comes back: what runs or waits here ends without an answer.
 FORGET = Script(
     _RUNNING
     + _FORGET_MEMORY
+    + _FORGET_BLOBS.replace("KEYS[0]", "KEYS[15]")
     + """
 redis.call('DEL', KEYS[10])
 if redis.call('HEXISTS', KEYS[4], 'events') == 1 and not is_command() then
@@ -135,15 +148,29 @@ return 1
     completes=True,
 )
 
-# ARGV retention_s, record… · takes entries out of the memory; a recap made of them goes too.
+# KEYS … of the conversation, then blobs · ARGV retention_s, turn, start of blobs, record…
+# Takes a turn's entries and blobs away; a recap made of the memory goes too.
 ERASE = Script(
     """
 local gone = 0
-for n = 2, #ARGV do gone = gone + redis.call('LREM', KEYS[7], 1, ARGV[n]) end
+for n = 4, #ARGV do gone = gone + redis.call('LREM', KEYS[7], 1, ARGV[n]) end
 if gone > 0 then
   redis.call('HDEL', KEYS[9], 'record', 'covers')
   redis.call('HINCRBY', KEYS[9], 'epoch', 1)
   redis.call('EXPIRE', KEYS[9], ARGV[1])
+end
+local used = {}
+local members = redis.call('ZRANGE', KEYS[13], 0, -1)
+for _, member in ipairs(members) do
+  local turn, sha256 = string.match(member, '^(.*) ([^ ]*)$')
+  if turn ~= ARGV[2] then used[sha256] = true end
+end
+for _, member in ipairs(members) do
+  local turn, sha256 = string.match(member, '^(.*) ([^ ]*)$')
+  if turn == ARGV[2] then
+    redis.call('ZREM', KEYS[13], member)
+    if not used[sha256] then redis.call('DEL', ARGV[3] .. sha256) end
+  end
 end
 return gone
 """,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from enum import IntEnum
 
 import msgspec
@@ -10,6 +13,7 @@ from adapters.stores import change_scripts as scripts
 from adapters.stores.batching import Batcher, pairs
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S, one_line
+from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
 
@@ -31,13 +35,16 @@ class Heard(msgspec.Struct, frozen=True):
 class Changes:
     """Every method raises `StoreUnavailable`; a running turn learns by `Halted`."""
 
-    def __init__(self, batcher: Batcher, keys: Keys) -> None:
-        self._batcher, self._keys = batcher, keys
+    def __init__(
+        self, batcher: Batcher, keys: Keys, *, retention_s: int = RETENTION_S, seal: Seal = PLAIN
+    ) -> None:
+        self._batcher, self._keys, self._seal = batcher, keys, seal
+        self._retention_s = retention_s
 
     async def heard(self, tenant: str, event_id: str) -> Heard | None:
         """What is still known of an event that was accepted."""
         found = await self._batcher.command("GET", self._keys.seen(tenant, event_id))
-        author, _, conversation = (found or b"").decode().rpartition("\n")
+        author, _, conversation = (found or b"").decode(errors="replace").rpartition("\n")
         try:
             return Heard(ConversationKey.parse(conversation), author)
         except ValueError:
@@ -46,7 +53,7 @@ class Changes:
     async def marks(self, tenant: str) -> dict[str, float]:
         """The newest `sent_at` accepted in each channel; "" is the newest of all."""
         answer = await self._batcher.command("HGETALL", self._keys.marks(tenant))
-        return {name.decode(): float(value) for name, value in pairs(answer)}
+        return dict(_read_marks(answer))
 
     async def stop(self, key: ConversationKey, event_id: str = "") -> bool:
         """Stop the turn that answers `event_id`, or whatever runs; False when none does."""
@@ -55,6 +62,7 @@ class Changes:
 
     async def revise(self, key: ConversationKey, event_id: str, record: bytes) -> Change:
         """Replace a waiting event, or begin its running turn anew with `record`."""
+        [record] = await self._seal.close(key.tenant, self._keys.record(key, "event"), [record])
         words: list[str | bytes | int] = [one_line(event_id), record]
         return Change(await self._batcher.run(scripts.REVISE, self._keys.of(key), words))
 
@@ -66,23 +74,40 @@ class Changes:
 
     async def answer(self, key: ConversationKey, turn_id: str) -> bytes | None:
         """Where the reply of a closed turn stands, as `Ledger.close` was told."""
-        found: bytes | None = await self._batcher.command("HGET", self._keys.answers(key), turn_id)
-        return found
+        found = await self._batcher.command("HGET", self._keys.answers(key), turn_id)
+        return await self._opened(key, "answers", found)
 
     async def drop_answer(self, key: ConversationKey, turn_id: str) -> None:
         await self._batcher.command("HDEL", self._keys.answers(key), turn_id)
 
     async def last(self, key: ConversationKey) -> bytes | None:
         """What it takes to answer the conversation's last question anew."""
-        found: bytes | None = await self._batcher.command("GET", self._keys.last(key))
-        return found
+        found = await self._batcher.command("GET", self._keys.last(key))
+        return await self._opened(key, "last", found)
 
     async def reset(self, key: ConversationKey) -> None:
         """A new conversation begins: nothing is remembered; running work goes on."""
-        await self._batcher.run(scripts.RESET, self._keys.of(key), [str(key), RETENTION_S])
+        names = [*self._keys.of(key), self._keys.blobs(key)]
+        await self._batcher.run(scripts.RESET, names, self._words(key))
 
     async def forget(self, key: ConversationKey) -> None:
         """Everything said here is gone and stays gone, also what runs or waits."""
         tenant = key.tenant
         names = [*self._keys.of(key), self._keys.closed(tenant), self._keys.dead(tenant)]
-        await self._batcher.run(scripts.FORGET, names, [str(key), RETENTION_S])
+        await self._batcher.run(scripts.FORGET, [*names, self._keys.blobs(key)], self._words(key))
+
+    def _words(self, key: ConversationKey) -> list[str | bytes | int]:
+        return [str(key), self._retention_s, self._keys.blob_start(key)]
+
+    async def _opened(self, key: ConversationKey, kind: str, record: bytes | None) -> bytes | None:
+        if record is None:
+            return None
+        [plain] = await self._seal.open(key.tenant, self._keys.record(key, kind), [record])
+        return plain
+
+
+def _read_marks(answer: object) -> Iterator[tuple[str, float]]:
+    for name, value in pairs(answer):
+        with contextlib.suppress(ValueError):  # a bad one is as good as none (B7)
+            if math.isfinite(at := float(value)):
+                yield name.decode(), at

@@ -8,7 +8,11 @@ from typing import Any
 import msgspec
 
 from adapters.stores.batching import pairs
+from adapters.stores.keys import Keys
+from adapters.stores.sealing import Seal, is_sealed
 from tools.identity import ConversationKey
+
+DAMAGED_PART = b"_(A part of this answer was damaged in my store. Please ask again.)_"
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -73,6 +77,32 @@ def read_claim(key: ConversationKey, owner: str, answer: Any) -> Claim:
     )
 
 
+async def opened(claim: Claim, seal: Seal, keys: Keys) -> Claim:
+    """The claim with its records as they were before they were sealed.
+
+    Each is bound to its kind, so none can stand for one of another kind.
+    """
+    key = claim.lease.key
+
+    async def plain(kind: str, *records: bytes) -> tuple[bytes, ...]:
+        return tuple(await seal.open(key.tenant, keys.record(key, kind), records))
+
+    parts = await plain("part", *claim.outbox.values())
+    [recap] = await plain("recap", claim.recap.record)
+    return msgspec.structs.replace(
+        claim,
+        events=await plain("event", *claim.events),
+        ending=None if claim.ending is None else (await plain("ending", claim.ending))[0],
+        steps=await plain("step", *claim.steps),
+        outbox={
+            index: DAMAGED_PART if is_sealed(part) else part
+            for index, part in zip(claim.outbox, parts, strict=True)
+        },
+        memory=await plain("memory", *claim.memory),
+        recap=msgspec.structs.replace(claim.recap, record=recap),
+    )
+
+
 def read_recap(answer: object) -> Recap:
     fields = {name.decode(): value for name, value in pairs(answer)}
     return Recap(
@@ -88,4 +118,7 @@ def _named(fields: Mapping[str, bytes], start: str) -> dict[str, bytes]:
 
 
 def read_pins(answer: object) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in pairs(answer)}
+    return {
+        name.decode(errors="replace"): value.decode(errors="replace")
+        for name, value in pairs(answer)
+    }

@@ -9,6 +9,7 @@ import structlog
 
 from adapters.stores.batching import Batcher, pairs
 from adapters.stores.keys import Keys
+from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,8 @@ _decoder = msgspec.json.Decoder(DeadLetter)
 class DeadLetters:
     """One hash a tenant; `Ledger.close` puts turns in. Raises `StoreUnavailable`."""
 
-    def __init__(self, batcher: Batcher, keys: Keys) -> None:
-        self._batcher, self._keys = batcher, keys
+    def __init__(self, batcher: Batcher, keys: Keys, *, seal: Seal = PLAIN) -> None:
+        self._batcher, self._keys, self._seal = batcher, keys, seal
 
     async def of(self, tenant: str) -> list[DeadTurn]:
         """A tenant's dead turns, oldest first."""
@@ -49,7 +50,7 @@ class DeadLetters:
     async def under(self, name: str | bytes) -> list[DeadTurn]:
         """The dead turns of one such hash."""
         answer = await self._batcher.command("HGETALL", name)
-        found = [turn for field, record in pairs(answer) if (turn := _read(field, record))]
+        found = [turn for row in pairs(answer) if (turn := await self._read(*row))]
         return sorted(found, key=lambda turn: turn.letter.at)
 
     async def drop(self, turn: DeadTurn) -> bool:
@@ -57,11 +58,13 @@ class DeadLetters:
         field = f"{turn.key}\n{turn.turn_id}"
         return bool(await self._batcher.command("HDEL", self._keys.dead(turn.key.tenant), field))
 
-
-def _read(field: bytes, record: bytes) -> DeadTurn | None:
-    try:
-        conversation, _, turn_id = field.decode().rpartition("\n")
-        return DeadTurn(ConversationKey.parse(conversation), turn_id, _decoder.decode(record))
-    except (ValueError, msgspec.MsgspecError) as error:
-        log.warning("store.bad_record", error=type(error).__name__, size=len(record))
-        return None
+    async def _read(self, field: bytes, record: bytes) -> DeadTurn | None:
+        try:
+            conversation, _, turn_id = field.decode().rpartition("\n")
+            key = ConversationKey.parse(conversation)
+            name = self._keys.record(key, "dead")
+            [plain] = await self._seal.open(key.tenant, name, [record])
+            return DeadTurn(key, turn_id, _decoder.decode(plain))
+        except (ValueError, msgspec.MsgspecError) as error:
+            log.warning("store.bad_record", error=type(error).__name__, size=len(record))
+            return None

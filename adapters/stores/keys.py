@@ -57,6 +57,29 @@ class Keys:
     def blob(self, key: ConversationKey, sha256: str) -> str:
         return f"{self._root}{key}:blob:{sha256}"
 
+    def blobs(self, key: ConversationKey) -> str:
+        """The names of a conversation's blobs, with the turns that brought them."""
+        return f"{self._root}{key}:blobs"
+
+    def blob_start(self, key: ConversationKey) -> str:
+        """How the keys of a conversation's blobs begin."""
+        return self.blob(key, "")
+
+    def record(self, key: ConversationKey, kind: str) -> str:
+        """The name that a sealed record of a conversation is bound to, wherever it is moved."""
+        return f"{self._root}{key}:{kind}"
+
+    def facts(self, tenant: str, user_id: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:facts:{len(user_id)}:{user_id}"
+
+    def sealing(self) -> str:
+        """The tenants' data keys, each wrapped by the master key."""
+        return f"{self._root}sealing"
+
+    def tenant_start(self, tenant: str) -> str:
+        """How every key of a tenant begins, and no other's."""
+        return f"{self._root}{tenant_tag(tenant)}"
+
     def due(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:due"
 

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from adapters.stores import scripts
 from adapters.stores.batching import Argument, Batcher, pairs
-from adapters.stores.claim import Claim, Lease, read_claim, read_pins
-from adapters.stores.errors import StoreDamaged
+from adapters.stores.claim import Claim, Lease, opened, read_claim, read_pins
 from adapters.stores.keys import Keys
-from adapters.stores.mending import Unreadable, mend
+from adapters.stores.mending import Unreadable, mended, sweep
+from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
 __all__ = ["RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "one_line"]
@@ -28,7 +28,6 @@ _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 RETENTION_S = 30 * 24 * 3600
 _SEEN_TTL_S = RETENTION_S  # P1: by it an edit or a deletion finds its conversation
-_PINS_TTL_S = RETENTION_S + 24 * 3600  # what keeps a memory private must outlive it
 
 
 class Acceptance(IntEnum):
@@ -46,10 +45,17 @@ class Ledger:
     """
 
     def __init__(
-        self, batcher: Batcher, keys: Keys, *, lease_ms: int = 30_000, window: int = 100
+        self,
+        batcher: Batcher,
+        keys: Keys,
+        *,
+        lease_ms: int = 30_000,
+        window: int = 100,
+        retention_s: int = RETENTION_S,
+        seal: Seal = PLAIN,
     ) -> None:
-        self._batcher, self._keys = batcher, keys
-        self._lease_ms, self._window = lease_ms, window
+        self._batcher, self._keys, self._seal = batcher, keys, seal
+        self._lease_ms, self._window, self._retention_s = lease_ms, window, retention_s
 
     async def accept(
         self,
@@ -69,6 +75,7 @@ class Ledger:
         that begins with `!` is a command, which nothing stops. What a platform said (`is_heard`)
         moves the channel's mark.
         """
+        [record] = await self._sealed(key, "event", record)
         names = [
             self._keys.seen(key.tenant, event_id),
             self._keys.of(key)[2],
@@ -104,23 +111,28 @@ class Ledger:
         answer = await self._batcher.run(
             scripts.CLAIM,
             [*self._keys.of(key), self._keys.channel_pins(key)],
-            [owner, self._lease_ms, str(key), self._window, _GRACE_MS, _PINS_TTL_S],
+            [owner, self._lease_ms, str(key), self._window, _GRACE_MS, self._pins_ttl_s],
         )
         try:
-            return read_claim(key, owner, answer) if answer else None
+            claim = read_claim(key, owner, answer) if answer else None
         except (ValueError, KeyError) as error:
             raise Unreadable(answer) from error
+        return claim and await opened(claim, self._seal, self._keys)
+
+    async def _sealed(self, key: ConversationKey, kind: str, *records: bytes) -> list[bytes]:
+        return await self._seal.close(key.tenant, self._keys.record(key, kind), records)
+
+    @property
+    def _pins_ttl_s(self) -> int:
+        """What keeps a memory private must outlive it."""
+        return self._retention_s + 24 * 3600
 
     async def _mended(
         self, key: ConversationKey, owner: str, call: Callable[[], Awaitable[_T]]
     ) -> _T:
-        """What `call` gives, if need be after setting aside what is wrong there (B7)."""
-        try:
-            return await call()
-        except StoreDamaged as error:
-            names = (self._batcher, self._keys, key)
-            await mend(*names, owner=owner, retention_s=RETENTION_S, error=error)
-        return await call()
+        return await mended(
+            self._batcher, self._keys, key, call, owner=owner, retention_s=RETENTION_S
+        )
 
     async def renew(self, lease: Lease) -> None:
         await self._batcher.run(
@@ -132,7 +144,7 @@ class Ledger:
     async def halted(self, lease: Lease) -> str | None:
         """How the running turn must end, if somebody said so; `Halted` tells it too."""
         halt = await self._batcher.command("HGET", self._keys.turn(lease.key), "halt")
-        return None if halt is None else str(halt.decode())
+        return None if halt is None else str(halt.decode(errors="replace"))
 
     async def add_steps(
         self, lease: Lease, records: Sequence[bytes], *, has_effect: bool = False
@@ -141,6 +153,7 @@ class Ledger:
 
         With `has_effect` it is P4 too: from here on the turn is not begun anew by an edit.
         """
+        records = await self._sealed(lease.key, "step", *records)
         await self._batcher.run(
             scripts.APPEND_STEPS, self._keys.of(lease.key), [lease.fence, int(has_effect), *records]
         )
@@ -165,10 +178,14 @@ class Ledger:
         The first part counts as tried from here on (P8). Raises `Halted`, unless the turn
         ends so because of it (`despite`).
         """
+        key = lease.key
+        [ending] = await self._sealed(key, "ending", ending)
+        parts = await self._sealed(key, "part", *parts)
+        memory = await self._sealed(key, "memory", *memory)
         await self._batcher.run(
             scripts.READY,
-            self._keys.of(lease.key),
-            [lease.fence, ending, despite, RETENTION_S, len(parts), *parts, *memory],
+            self._keys.of(key),
+            [lease.fence, ending, despite, self._retention_s, len(parts), *parts, *memory],
             replicated=True,
         )
 
@@ -201,9 +218,12 @@ class Ledger:
         in `also`), `last` is what it takes to answer anew, `dead` makes it a dead letter.
         """
         tenant = lease.key.tenant
+        [answer] = await self._sealed(lease.key, "answers", answer)
+        [last] = await self._sealed(lease.key, "last", last)
+        [dead] = await self._sealed(lease.key, "dead", dead)
         names = [*self._keys.of(lease.key), self._keys.closed(tenant), self._keys.dead(tenant)]
         words: list[Argument] = [lease.fence, lease.owner, str(lease.key)]
-        words += [turn_id, state, reason, RETENTION_S, answer, last, dead, *also]
+        words += [turn_id, state, reason, self._retention_s, answer, last, dead, *also]
         more = await self._mended(
             lease.key, "", lambda: self._batcher.run(scripts.CLOSE, names, words, replicated=True)
         )
@@ -228,7 +248,7 @@ class Ledger:
             return
         await asyncio.gather(
             self._batcher.command("HSET", name, role, route),
-            self._batcher.command("EXPIRE", name, _PINS_TTL_S),
+            self._batcher.command("EXPIRE", name, self._pins_ttl_s),
         )
 
     async def pins(self, key: ConversationKey) -> dict[str, str]:
@@ -250,20 +270,21 @@ class Ledger:
             self._batcher.command("SMEMBERS", key),
             self._batcher.command("EXPIRE", key, _TENANTS_TTL_S),
         )
+        names = [self._keys.due(tenant.decode(errors="replace")) for tenant in tenants]
         found = await asyncio.gather(
-            *(
-                self._batcher.run(scripts.SWEEP, [self._keys.due(tenant.decode())], [again_ms, 100])
-                for tenant in tenants
-            )
+            *(sweep(self._batcher, name, again_ms=again_ms) for name in names)
         )
-        return [conversation.decode() for answer in found for conversation in answer]
+        return [conversation for answer in found for conversation in answer]
 
     async def closed(self, tenant: str, *, limit: int = 100) -> list[dict[str, str]]:
         """The newest end states of a tenant's turns, newest first."""
         answer = await self._batcher.command(
             "XREVRANGE", self._keys.closed(tenant), "+", "-", "COUNT", limit
         )
-        return [{n.decode(): v.decode() for n, v in pairs(fields)} for _, fields in answer]
+        return [
+            {n.decode(errors="replace"): v.decode(errors="replace") for n, v in pairs(fields)}
+            for _, fields in answer
+        ]
 
 
 def one_line(text: str) -> bytes:

@@ -15,6 +15,7 @@ from adapters.stores.change_scripts import ERASE
 from adapters.stores.claim import Recap, read_recap
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S
+from adapters.stores.sealing import PLAIN, Seal, is_sealed
 from agents.summary import Summary
 from agents.turns import Turn
 from tools.contract import Found
@@ -66,6 +67,8 @@ def decode_summary(record: bytes) -> Summary | None:
     """
     if not record:
         return None
+    if is_sealed(record):
+        return None  # its seal is broken, and the unsealer told it
     if record[:1] != _FORMAT:
         log.warning("store.unknown_record", format=record[:1].hex())
         raise UnknownFormat("a recap of an unknown format")
@@ -77,6 +80,8 @@ def decode_summary(record: bytes) -> Summary | None:
 
 
 def _decode_turn(record: bytes) -> Turn | None:
+    if is_sealed(record):
+        return None
     if record[:1] != _FORMAT:
         log.warning("store.unknown_record", format=record[:1].hex())
         return None
@@ -90,13 +95,20 @@ def _decode_turn(record: bytes) -> Turn | None:
 class RedisMemory:
     """Reads what the ledger wrote, and keeps the recap."""
 
-    def __init__(self, batcher: Batcher, keys: Keys, *, retention_s: int = RETENTION_S) -> None:
-        self._batcher, self._keys, self._retention_s = batcher, keys, retention_s
+    def __init__(
+        self, batcher: Batcher, keys: Keys, *, retention_s: int = RETENTION_S, seal: Seal = PLAIN
+    ) -> None:
+        self._batcher, self._keys, self._seal = batcher, keys, seal
+        self._retention_s = retention_s
 
     async def turns(self, key: ConversationKey, *, limit: int = 200) -> tuple[Turn, ...]:
         """The newest turns, oldest first."""
         records = await self._batcher.command("LRANGE", self._keys.memory(key), -limit, -1)
-        return decode_turns(records)
+        return decode_turns(await self._opened(key, "memory", records))
+
+    async def size(self, key: ConversationKey) -> int:
+        """How many entries are stored."""
+        return int(await self._batcher.command("LLEN", self._keys.memory(key)))
 
     async def uncovered(self, key: ConversationKey, *, from_start: bool = False) -> Uncovered:
         """What a compaction begins from; `from_start` looks behind the recap too."""
@@ -104,7 +116,10 @@ class RedisMemory:
         words = [_READ_AT_ONCE, int(from_start)]
         answer, start, records = await self._batcher.run(memory_scripts.UNCOVERED, names, words)
         recap = read_recap(answer)
-        return Uncovered(recap, recap.dropped + start, tuple(map(_decode_turn, records)))
+        [record] = await self._opened(key, "recap", [recap.record])
+        recap = msgspec.structs.replace(recap, record=record)
+        plain = await self._opened(key, "memory", records)
+        return Uncovered(recap, recap.dropped + start, tuple(map(_decode_turn, plain)))
 
     async def write_recap(
         self, key: ConversationKey, summary: Summary, *, was: Recap, covers: int
@@ -115,22 +130,29 @@ class RedisMemory:
         was faster, or something was forgotten.
         """
         names = [self._keys.memory(key), self._keys.recap(key)]
-        record = encode_summary(summary)
+        plain, name = encode_summary(summary), self._keys.record(key, "recap")
+        [record] = await self._seal.close(key.tenant, name, [plain])
         words: list[str | bytes | int] = [was.epoch, was.covers, covers, record, self._retention_s]
         return bool(await self._batcher.run(memory_scripts.RECAP, names, words))
 
     async def erase(self, key: ConversationKey, turn_id: str) -> int:
-        """Take one turn's entries away, and the recap made of them; returns how many."""
+        """Take one turn's entries and pictures away, and the recap made of them; returns how many
+        entries."""
         records = await self._batcher.command("LRANGE", self._keys.memory(key), 0, -1)
+        plain = await self._opened(key, "memory", records)
         gone = [
-            record
-            for record in records
+            stored
+            for stored, record in zip(records, plain, strict=True)
             if any(turn.turn_id == turn_id for turn in decode_turns((record,)))
         ]
-        if not gone:
-            return 0
-        words: list[str | bytes | int] = [self._retention_s, *gone]
-        return int(await self._batcher.run(ERASE, self._keys.of(key), words))
+        names = [*self._keys.of(key), self._keys.blobs(key)]
+        words: list[str | bytes | int] = [self._retention_s, turn_id, self._keys.blob_start(key)]
+        return int(await self._batcher.run(ERASE, names, [*words, *gone]))
+
+    async def _opened(
+        self, key: ConversationKey, kind: str, records: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        return await self._seal.open(key.tenant, self._keys.record(key, kind), records)
 
     async def search(
         self, key: ConversationKey, query: str, limit: int, *, audience: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.stores.batching import Script
+from adapters.stores.scripts import GOING_ON
 
 # KEYS memory, recap · ARGV limit, from_start
 # Returns the recap's fields, and the oldest entries that it does not cover with their index.
@@ -26,4 +27,31 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 return 1
 """)
 
-ALL = (UNCOVERED, RECAP)
+# KEYS facts · ARGV most, record, retention_s · 1 kept, 0 there are too many.
+REMEMBER = Script("""
+local kept = 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.match(field, '^%d+$') then kept = kept + 1 end
+end
+if kept >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], redis.call('HINCRBY', KEYS[1], 'next', 1), ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+""")
+
+# KEYS fence, turn, blobs, blob · ARGV fence, retention_s, turn id, sha256, data, media type, label
+# Kept only while its turn goes on, so that nothing forgotten is brought back.
+KEEP_BLOB = Script(
+    GOING_ON.replace("KEYS[2]", "KEYS[1]").replace("KEYS[4]", "KEYS[2]")
+    + """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('HSET', KEYS[4], 'data', ARGV[5], 'media_type', ARGV[6], 'label', ARGV[7])
+redis.call('EXPIRE', KEYS[4], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[3], now, ARGV[3] .. ' ' .. ARGV[4])
+redis.call('EXPIRE', KEYS[3], ARGV[2])
+return 1
+"""
+)
+
+ALL = (UNCOVERED, RECAP, REMEMBER, KEEP_BLOB)

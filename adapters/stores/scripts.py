@@ -19,7 +19,7 @@ _FENCED = f"""
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return redis.error_reply('{STALE}') end
 """
 
-_GOING_ON = (
+GOING_ON = (
     _FENCED
     + f"""
 local halt = redis.call('HGET', KEYS[4], 'halt')
@@ -116,7 +116,7 @@ return 1
 
 # ARGV fence, has_effect, record… · a turn with an effect is not begun anew by an edit.
 APPEND_STEPS = Script(
-    _GOING_ON
+    GOING_ON
     + """
 for n = 3, #ARGV do redis.call('RPUSH', KEYS[5], ARGV[n]) end
 if ARGV[2] == '1' then redis.call('HSET', KEYS[4], 'effect', 1) end
@@ -138,7 +138,7 @@ return 1
 # is sent right after it, so its try is noted here (P8).
 READY = Script(
     NOW
-    + _GOING_ON.replace("if halt then", "if halt and halt ~= ARGV[3] then")
+    + GOING_ON.replace("if halt then", "if halt and halt ~= ARGV[3] then")
     + """
 if redis.call('HSETNX', KEYS[4], 'ending', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[4], 'try:0', now_ms())
@@ -165,7 +165,7 @@ SENT = Script(
 redis.call('HDEL', KEYS[6], ARGV[2])
 redis.call('HSET', KEYS[4], 'sent:' .. ARGV[2], ARGV[3])
 """
-    + _GOING_ON.replace(_FENCED, "").replace("if halt then", "if halt and halt ~= 'stop' then")
+    + GOING_ON.replace(_FENCED, "").replace("if halt then", "if halt and halt ~= 'stop' then")
     + """
 if ARGV[4] ~= '' then redis.call('HSETNX', KEYS[4], 'try:' .. ARGV[4], now_ms()) end
 return 1
@@ -178,10 +178,14 @@ return 1
 # An answer is kept under the turn's id and each `id`.
 # Returns 1 when more events wait. The fence moves on, so that nothing late (a renewal, a
 # note) brings the closed turn back to life. What a damaged key can refuse comes first.
+# Of a turn that was forgotten meanwhile, nothing is kept.
 CLOSE = Script(
     NOW
     + _FENCED
     + """
+if redis.call('HGET', KEYS[4], 'halt') == 'forget' then
+  ARGV[8], ARGV[9], ARGV[10] = '', '', ''
+end
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[10], ARGV[4], ARGV[8])
   for n = 11, #ARGV do redis.call('HSET', KEYS[10], ARGV[n], ARGV[8]) end

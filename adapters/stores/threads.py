@@ -6,6 +6,7 @@ import msgspec
 
 from adapters.stores.batching import Batcher, pairs
 from adapters.stores.keys import Keys
+from adapters.stores.sealing import PLAIN, Seal
 
 
 class StoredThread(msgspec.Struct, frozen=True):
@@ -16,17 +17,23 @@ class StoredThread(msgspec.Struct, frozen=True):
 class RedisThreads:
     """One hash per tenant, a small record per thread."""
 
-    def __init__(self, batcher: Batcher, keys: Keys) -> None:
-        self._batcher, self._keys = batcher, keys
+    def __init__(self, batcher: Batcher, keys: Keys, *, seal: Seal = PLAIN) -> None:
+        self._batcher, self._keys, self._seal = batcher, keys, seal
 
     async def remember(self, tenant: str, thread: str, known: StoredThread) -> None:
-        record = msgspec.json.encode(known)
-        await self._batcher.command("HSET", self._keys.threads(tenant), thread, record)
+        name = self._keys.threads(tenant)
+        [record] = await self._seal.close(tenant, name, [msgspec.json.encode(known)])
+        await self._batcher.command("HSET", name, thread, record)
 
     async def of(self, tenant: str) -> list[tuple[str, StoredThread]]:
         """(thread, what is known of it), newest first."""
-        answer = await self._batcher.command("HGETALL", self._keys.threads(tenant))
-        rows = [(name.decode(), _read(record)) for name, record in pairs(answer)]
+        name = self._keys.threads(tenant)
+        known = pairs(await self._batcher.command("HGETALL", name))
+        records = await self._seal.open(tenant, name, [record for _, record in known])
+        rows = [
+            (thread.decode(errors="replace"), _read(record))
+            for (thread, _), record in zip(known, records, strict=True)
+        ]
         return sorted(rows, key=lambda row: row[1].last_active, reverse=True)
 
 
