@@ -101,11 +101,13 @@ class CrowdReply:
 
 def echo(model_s: float) -> ModelBackend:
     def policy(request: ModelRequest) -> Reply:
+        backend.requests.clear()  # it keeps them for tests; here that would be the leak
         asked = said_in(request.messages[-1].text) or ""
         answer = {"action": "final", "arguments": {"answer": f"You said: {asked}"}}
         return Step({"thought": "", "step": answer}, chunk=0, delay_s=model_s)
 
-    return ScriptedBackend("echo", policy)
+    backend = ScriptedBackend("echo", policy)
+    return backend
 
 
 async def main(redis_url: str, prefix: str, model_s: float) -> None:
