@@ -51,9 +51,10 @@ class SlackAdapter:
         updates_per_minute: int = 45,
         edit_every_s: float = 1.2,
         settle_s: float = 5.0,
+        backfill_again_s: float = 30.0,
     ) -> None:
         self._name, self._app_token, self._ask = name, app_token, ask_command
-        self._settle_s = settle_s
+        self._settle_s, self._backfill_again_s = settle_s, backfill_again_s
         self._api = SlackApi(name=name, bot_token=bot_token, api_url=api_url)
         self._files = SlackFiles(self._api, bot_token=bot_token, api_url=api_url)
         self._pools = Pools(updates=updates_per_minute, window_s=60.0, edit_every_s=edit_every_s)
@@ -84,7 +85,8 @@ class SlackAdapter:
             reader = EventReader(
                 directory, adapter=self._name, team_id=team_id, bot_user_id=bot_user_id
             )
-            backfill = Backfill(self._api, self._pools, reader, inbox)
+            again_s = self._backfill_again_s
+            backfill = Backfill(self._api, self._pools, reader, inbox, again_s=again_s)
             intake = Intake(inbox, reader, self._api, ask=self._ask)
             try:
                 await self._listen(self._bolt(intake, who), backfill)

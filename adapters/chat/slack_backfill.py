@@ -23,7 +23,6 @@ MAX_THREADS = 50  # of one channel, the last to be written in
 MAX_STRANGE = 100  # channels the bot is in, but where nobody asked it anything before
 BLINK_S = 15.0  # a gap that Slack's own resends bridge
 _MARGIN_S = 60.0
-_AGAIN_S = 30.0
 _AT_ONCE = 10  # channels whose messages are put in order together
 _CLOSED = frozenset(
     {"channel_not_found", "missing_scope", "not_in_channel", "thread_not_found", "is_archived"}
@@ -33,6 +32,28 @@ _KINDS = "im,mpim,public_channel,private_channel"
 Said = tuple[float, str, Mapping[str, Any]]  # when, channel, message
 
 
+class Gaps:
+    """When nobody listened, told from what is seen of the connections."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._alive_at: float | None = None
+
+    def alive(self) -> None:
+        """A connection lives now."""
+        self._alive_at = self._clock()
+
+    def connected(self) -> float | None:
+        """A new connection is up: since when something may have been missed, if at all."""
+        now, seen = self._clock(), self._alive_at
+        self._alive_at = now
+        if seen is None:
+            return now - MAX_AGE_S
+        if now - seen <= BLINK_S:
+            return None
+        return max(seen - _MARGIN_S, now - MAX_AGE_S)
+
+
 class Backfill:
     """Fills the gap before each connection. A first install has no marks and replays nothing.
 
@@ -40,19 +61,14 @@ class Backfill:
     """
 
     def __init__(
-        self,
-        api: SlackApi,
-        pools: Pools,
-        reader: EventReader,
-        inbox: Inbox,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, api: SlackApi, pools: Pools, reader: EventReader, inbox: Inbox, *, again_s: float
     ) -> None:
         self._api, self._pools, self._reader, self._inbox = api, pools, reader, inbox
-        self._clock = clock
-        self._marks: Mapping[str, float] | None = None  # as they were before we listened
-        self._alive_at: float | None = None  # when a connection was last seen to live
-        self._since: float | None = None  # the gap that is to be filled began then
+        self._again_s = again_s
+        self._gaps = Gaps()
+        self.alive = self._gaps.alive
+        self._marks: Mapping[str, float] | None = None  # as they were before anybody listened
+        self._since: float | None = None  # when the gap that is to be filled began
         self._wanted = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -61,20 +77,9 @@ class Backfill:
         except NotAccepted:
             log.warning("slack.no_marks")
 
-    def alive(self) -> None:
-        """A connection lives now."""
-        self._alive_at = self._clock()
-
     def connected(self) -> None:
-        """A new connection is up: what was said before it may have been missed."""
-        now, seen = self._clock(), self._alive_at
-        self._alive_at = now
-        if seen is None:
-            since = now - MAX_AGE_S
-        elif now - seen > BLINK_S:
-            since = max(seen - _MARGIN_S, now - MAX_AGE_S)
-            self._marks = None  # they may have moved since
-        else:
+        """A new connection is up: fill the gap before it."""
+        if (since := self._gaps.connected()) is None:
             return
         self._since = since if self._since is None else min(since, self._since)
         self._wanted.set()
@@ -84,17 +89,18 @@ class Backfill:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            give_up_at = self._clock() + MAX_AGE_S
+            give_up_at = time.monotonic() + MAX_AGE_S
             while not await self._filled():
-                if self._clock() > give_up_at:
+                if time.monotonic() > give_up_at:
                     break
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(self._again_s)
+            self._marks = None  # from now on they move
             if not self._wanted.is_set():
                 self._since = None
 
     async def _filled(self) -> bool:
         """Read and offer everything; False when some of it must be tried again."""
-        since = self._since or self._clock() - MAX_AGE_S
+        since = self._since or time.time() - MAX_AGE_S
         try:
             marks = self._marks
             if marks is None:

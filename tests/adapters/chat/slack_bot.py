@@ -26,6 +26,7 @@ class RecordingInbox:
     retracted: list[tuple[str, str, str]] = field(default_factory=list)
     presses: list[Press] = field(default_factory=list)
     told: str = ""  # to who presses a button
+    marks_refused: int = 0
     heard: dict[str, float] = field(default_factory=dict)
 
     async def accept(self, message: Message) -> Receipt:
@@ -33,6 +34,8 @@ class RecordingInbox:
         self.seen.append(message)
         if self.answer is not Receipt.ACCEPTED:
             return self.answer
+        for place in (message.conversation.channel, ""):
+            self.heard[place] = max(self.heard.get(place, 0.0), message.sent_at)
         first = self.kept.setdefault(message.event_id, message) is message
         return Receipt.ACCEPTED if first else Receipt.DUPLICATE
 
@@ -50,6 +53,9 @@ class RecordingInbox:
         return self.told
 
     async def marks(self, tenant: str) -> dict[str, float]:
+        if self.marks_refused:
+            self.marks_refused -= 1
+            raise NotAccepted
         return dict(self.heard)
 
     def _refuse(self) -> None:
@@ -89,6 +95,7 @@ def adapter_for(
         updates_per_minute=updates_per_minute,
         edit_every_s=0.02,
         settle_s=settle_s,
+        backfill_again_s=0.2,
     )
 
 

@@ -33,6 +33,7 @@ class SocketMode:
     def __init__(self) -> None:
         self.ack_timeout_s = 3.0
         self.resend_after_s: tuple[float, ...] = (0.0, 60.0, 300.0)
+        self.refuses = False  # every new connection
         self.loses_when_away = False  # as after the last resend: nobody connected, nobody told
         self.delivered: list[Envelope] = []
         self.connections = 0
@@ -51,7 +52,7 @@ class SocketMode:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         ticket = request.query.get("ticket", "")
-        if ticket not in self._urls:
+        if ticket not in self._urls or self.refuses:
             return web.Response(status=403)
         self._urls.discard(ticket)
         socket = web.WebSocketResponse()
