@@ -33,7 +33,7 @@ class RedisTally:
     async def spent(self, payers: Sequence[Payer], day: str) -> Sequence[int]:
         names = (self._keys.spent(each.tenant, day, each.kind, each.name) for each in payers)
         found = await asyncio.gather(*(self._batcher.command("GET", name) for name in names))
-        return [int(value or 0) for value in found]
+        return [_count(value) for value in found]
 
     async def add(self, payers: Sequence[Payer], day: str, tokens: int) -> None:
         """One script a tenant: a person's and their channel's counters move together."""
@@ -44,3 +44,8 @@ class RedisTally:
         await asyncio.gather(
             *(self._batcher.run(SPEND, names, [tokens, _TTL_S]) for names in by_tenant.values())
         )
+
+
+def _count(value: bytes | None) -> int:
+    """The counter; what is no number counts as nothing spent (B7)."""
+    return int(value) if value and value.isdigit() and len(value) < 20 else 0

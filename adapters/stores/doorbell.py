@@ -127,5 +127,5 @@ def _entries(entries: object) -> list[Ring]:
         if isinstance(fields, list):  # a raw command's reply
             fields = dict(zip(fields[::2], fields[1::2], strict=True))
         if b"k" in fields:
-            rings.append(Ring(entry[0].decode(), fields[b"k"].decode()))
+            rings.append(Ring(entry[0].decode(), fields[b"k"].decode(errors="replace")))
     return rings

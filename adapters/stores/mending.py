@@ -7,18 +7,24 @@ retention time and told in the log; nothing that is right is touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from adapters.stores.batching import Batcher, Script, pairs
 from adapters.stores.claim import read_pins, read_recap
 from adapters.stores.errors import StoreDamaged
 from adapters.stores.keys import Keys
+from adapters.stores.scripts import SWEEP
 from tools.identity import ConversationKey
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+_MENDS = 2  # one for what a script stumbles over, one for what only a reader sees
+_REMEDY = "what was there is in the keys that end in :bad"
 
 # KEYS of the conversation, then pins of the channel, closed, dead, marks
 # ARGV owner, conversation, retention_s, kind… (that the reader could not read)
@@ -98,7 +104,48 @@ class Unreadable(StoreDamaged):
         self.answer = answer
 
 
-async def mend(
+async def mended(
+    batcher: Batcher,
+    keys: Keys,
+    key: ConversationKey,
+    call: Callable[[], Awaitable[_T]],
+    *,
+    owner: str,
+    retention_s: int,
+) -> _T:
+    """What `call` gives, if need be after setting aside what is wrong in the conversation."""
+    for _ in range(_MENDS):
+        try:
+            return await call()
+        except StoreDamaged as error:
+            await _mend(batcher, keys, key, owner=owner, retention_s=retention_s, error=error)
+    return await call()
+
+
+async def sweep(batcher: Batcher, due: str, *, again_ms: int) -> list[str]:
+    """What is due of one tenant; a damaged list is set aside, and stops no other tenant's."""
+    try:
+        found = await batcher.run(SWEEP, [due], [again_ms, 100])
+    except StoreDamaged:
+        log.error("store.bad_record", kinds=["due"], remedy=_REMEDY)
+        await batcher.command("RENAME", due, f"{due}:bad")
+        return []
+    bad = [member for member in found if not _is_conversation(member)]
+    if bad:
+        log.warning("store.bad_record", kinds=["due"], count=len(bad))
+        await batcher.command("ZREM", due, *bad)
+    return [member.decode() for member in found if member not in bad]
+
+
+def _is_conversation(member: bytes) -> bool:
+    try:
+        ConversationKey.parse(member.decode())
+    except (ValueError, msgspec.ValidationError):
+        return False
+    return True
+
+
+async def _mend(
     batcher: Batcher,
     keys: Keys,
     key: ConversationKey,
@@ -118,7 +165,7 @@ async def mend(
         [owner, str(key), retention_s, *unread],
     )
     kinds = sorted(kind.decode() for kind in found)
-    log.error("store.bad_record", kinds=kinds, remedy="the keys that end in :bad have it")
+    log.error("store.bad_record", kinds=kinds, remedy=_REMEDY)
 
 
 def _unreadable(answer: Any) -> list[str]:
