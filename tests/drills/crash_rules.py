@@ -3,9 +3,10 @@
 An effect is what others can see: a change in Redis, a request to a platform or a model, an
 acknowledgement on a socket. The SDKs are wrapped where they write to the wire; our own code
 does not know of it. A rule is
-`{"effect": label, "nth": 1, "when": "before" | "after", "about": "", "once": ""}`: the bot kills
-itself around the nth effect with that label whose bytes hold `about`; a file named `once`
-remembers that it did. `{"trace": path}` writes every effect's label there instead.
+`{"effect": pattern, "nth": 1, "when": "before" | "after", "about": "", "once": "", "armed": ""}`:
+the bot kills itself around the nth effect whose label fits and whose bytes hold `about`; a file
+named `once` remembers that it did, and nothing counts before the file `armed` is there.
+`{"trace": path, "armed": …}` writes every effect's label there instead.
 """
 
 from __future__ import annotations
@@ -34,24 +35,34 @@ class Obedience:
     """Counts effects and dies by the rules."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = [rule for rule in rules if "effect" in rule]
-        self._traces = [str(rule["trace"]) for rule in rules if "trace" in rule]
+        self._rules = rules
         self._seen: Counter[int] = Counter()
 
     def passing(self, label: str, when: str, body: bytes) -> None:
         """An effect is about to happen, or has just happened."""
-        for path in self._traces:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.write(file, f"{when} {label}\n".encode())
-            os.close(file)
         for number, rule in enumerate(self._rules):
-            if when != rule.get("when", "before") or not re.fullmatch(rule["effect"], label):
+            if "armed" in rule and not os.path.exists(rule["armed"]):
                 continue
-            if rule.get("about", "").encode() not in body:
-                continue
-            self._seen[number] += 1
-            if self._seen[number] == rule.get("nth", 1):
-                _die(rule.get("once", ""), body)
+            if "trace" in rule:
+                _note(rule["trace"], f"{when} {label}\n")
+            elif _fits(rule, label, when, body):
+                self._seen[number] += 1
+                if self._seen[number] == rule.get("nth", 1):
+                    _die(rule.get("once", ""), body)
+
+
+def _fits(rule: Rule, label: str, when: str, body: bytes) -> bool:
+    return (
+        when == rule.get("when", "before")
+        and re.fullmatch(rule["effect"], label) is not None
+        and rule.get("about", "").encode() in body
+    )
+
+
+def _note(path: str, line: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(file, line.encode())
+    os.close(file)
 
 
 def _die(once: str, body: bytes) -> None:
@@ -132,7 +143,7 @@ def _wrap_requests(obedience: Obedience) -> None:
     async def request_watched(self: Any, method: str, url: Any, **kwargs: Any) -> Any:
         label = f"{method} {_ID.sub('*', str(url).partition('?')[0].split('/', 3)[-1])}"
         body = repr((str(url), kwargs.get("json"), kwargs.get("data"))).encode()
-        is_write = method not in ("GET", "HEAD")
+        is_write = method not in ("GET", "HEAD") and not label.endswith("tokenize")
         if is_write:
             obedience.passing(label, "before", body)
         answer = await request(self, method, url, **kwargs)

@@ -1,7 +1,7 @@
 """What the drills measured: `figures.json` beside this file, one entry for each row and test.
 
 Only full-size drills write it (or any drill under `FIRSTLINE_DRILL_RECORD=1`), so that
-`make test` leaves no trace. `python -m tests.drills.report` renders it.
+`make test` leaves no trace. The page is written anew with it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,11 @@ from typing import Literal, Protocol
 import msgspec
 import pytest
 
+from tests.drills import report
+from tests.drills.report import Figure
+
 FILE = Path(__file__).with_name("figures.json")
 RECORD = "FIRSTLINE_DRILL_RECORD"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One measured sentence; a failed drill keeps its row and says so."""
-
-    row: str
-    test: str  # path::name, without parameters
-    promise: str
-    figure: str
-    size: Literal["full", "CI"]
-    outcome: Literal["held", "failed"]
-    date: str  # YYYY-MM-DD, UTC
 
 
 class RecordFigure(Protocol):
@@ -41,17 +32,18 @@ def read(file: Path = FILE) -> list[Figure]:
 
 def merge(known: list[Figure], new: list[Figure]) -> list[Figure]:
     """The newest figure of each row and test; a CI size never hides a full one."""
-    kept = {(each.row, each.test): each for each in known}
+    kept = {(each.row, each.test, each.variant): each for each in known}
     for each in new:
-        old = kept.get((each.row, each.test))
+        old = kept.get((each.row, each.test, each.variant))
         if each.size == "full" or old is None or old.size == "CI":
-            kept[each.row, each.test] = each
+            kept[each.row, each.test, each.variant] = each
     return sorted(kept.values(), key=_order)
 
 
-def _order(figure: Figure) -> tuple[str, int, str]:
+def _order(figure: Figure) -> tuple[str, int, str, str]:
     letters = figure.row.rstrip("0123456789")
-    return letters, int(figure.row[len(letters) :] or 0), figure.test
+    number = int(figure.row[len(letters) :] or 0)
+    return letters, number, figure.test, figure.variant
 
 
 def write(figures: list[Figure], file: Path = FILE) -> None:
@@ -65,6 +57,12 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
+def _variant(node: pytest.Item) -> str:
+    """What tells the figures of one parametrised test apart: its parameters that are words."""
+    values = node.callspec.params.values() if hasattr(node, "callspec") else ()
+    return " ".join(value for value in values if isinstance(value, str))
+
+
 @pytest.fixture
 def record_figure(request: pytest.FixtureRequest) -> Iterator[RecordFigure]:
     """Call it once a row at the end of a drill, before the last assertions; it prints too.
@@ -72,20 +70,21 @@ def record_figure(request: pytest.FixtureRequest) -> Iterator[RecordFigure]:
     `figure` says what was counted: "100 kills: 0 lost, 0 doubled".
     """
     node = request.node
-    test = node.nodeid.partition("[")[0]
-    is_full = node.get_closest_marker("drill") is not None
+    test, variant = node.nodeid.partition("[")[0], _variant(node)
+    size: Literal["full", "CI"] = "full" if node.get_closest_marker("drill") else "CI"
     failed_before, new = request.session.testsfailed, list[Figure]()
 
     def record(*, row: str, promise: str, figure: str) -> None:
         print(f"{row}: {figure}")
-        size: Literal["full", "CI"] = "full" if is_full else "CI"
-        new.append(Figure(row, test, promise, figure, size, "held", _today()))
+        new.append(Figure(row, test, promise, figure, size, "held", _today(), variant))
 
     yield record
-    if not is_full and os.environ.get(RECORD) != "1":
+    if size == "CI" and os.environ.get(RECORD) != "1":
         return
     known = read()
     if request.session.testsfailed > failed_before:
-        new = new or [each for each in known if each.test == test]
+        new = new or [each for each in known if (each.test, each.variant) == (test, variant)]
         new = [msgspec.structs.replace(each, outcome="failed", date=_today()) for each in new]
-    write(merge(known, new))
+    figures = merge(known, new)
+    write(figures)
+    report.PAGE.write_text(report.render(figures), encoding="utf-8")

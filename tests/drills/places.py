@@ -19,7 +19,7 @@ from tests.twins.discord import DiscordTwin
 from tests.twins.slack import SlackTwin
 
 TOLD = "tell my operator the turn id"
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.1
 _numbers = itertools.count(1)
 
 
@@ -34,9 +34,7 @@ class Question:
 
     @property
     def is_answered(self) -> bool:
-        return len(self.said) >= len(self.answers) and all(
-            any(answer in text for text in self.said) for answer in self.answers
-        )
+        return all(any(answer in text for text in self.said) for answer in self.answers)
 
     @property
     def is_told(self) -> bool:
@@ -48,7 +46,11 @@ class Question:
 
     @property
     def is_doubled(self) -> bool:
-        return len(self.said) > (1 if self.is_told else len(self.answers))
+        """A part stands there twice, or a message that is no part of the answer."""
+        if self.is_told:
+            return len(self.said) > 1
+        twice = any(sum(answer in text for text in self.said) > 1 for answer in self.answers)
+        return twice or any(not any(a in text for a in self.answers) for text in self.said)
 
     @property
     def is_in_order(self) -> bool:
@@ -162,8 +164,8 @@ users = ["{discord.alice.id}"]
         return sum(each.socket is not None for each in self.discord.gateway.sessions.values())
 
 
-async def settle(places: Iterable[Place], *, within_s: float) -> bool:
-    """Wait until no question is lost any more, then a moment longer for what must not come."""
+async def settle(places: Iterable[Place], *, within_s: float, quiet_s: float = 1.0) -> bool:
+    """Wait until no question is lost any more, then `quiet_s` for what must not come."""
     places = list(places)
     try:
         async with asyncio.timeout(within_s):
@@ -173,7 +175,7 @@ async def settle(places: Iterable[Place], *, within_s: float) -> bool:
                     place.look()
     except TimeoutError:
         return False
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(quiet_s)
     for place in places:
         place.look()
     return True

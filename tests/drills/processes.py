@@ -37,12 +37,15 @@ class ForkServer:
                 self._end_of(fact["pid"]).set_result(fact["code"])
             else:
                 self._answers.put_nowait(fact["pid"])
+        self._ready.set()  # it has ended: nobody may wait for it
 
     async def start(self, order: Mapping[str, Any]) -> int:
         """Fork a bot; returns its process id."""
         assert self._process.stdin is not None
         async with self._asking, asyncio.timeout(_ANSWER_S):
             await self._ready.wait()
+            if self._process.stdout is None or self._process.stdout.at_eof():
+                raise AssertionError("the fork server has ended; its error is on stderr")
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             return await self._answers.get()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from tests.drills.figures import Figure, read
+import msgspec
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 # The rows of the fault matrix that are promised so far; one without a figure says so.
@@ -34,6 +35,19 @@ page anew. One drill alone: `pytest -m drill <test>`, then `python -m tests.dril
 """
 
 
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One measured sentence; a failed drill keeps its row and says so."""
+
+    row: str
+    test: str  # path::name, without parameters
+    promise: str
+    figure: str
+    size: Literal["full", "CI"]
+    outcome: Literal["held", "failed"]
+    date: str  # YYYY-MM-DD, UTC
+    variant: str = ""  # one of several of a test, such as a platform
+
+
 def render(figures: list[Figure]) -> str:
     """The whole page, from the recorded figures alone."""
     known = {each.row for each in figures}
@@ -52,4 +66,6 @@ def _line(each: Figure) -> str:
 
 
 if __name__ == "__main__":
+    from tests.drills.figures import read
+
     PAGE.write_text(render(read()), encoding="utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.drills.figures import Figure, merge, read, write
-from tests.drills.report import PAGE, render
+from tests.drills.figures import merge, read, write
+from tests.drills.report import PAGE, Figure, render
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +40,12 @@ def test_a_small_size_never_hides_a_full_one() -> None:
 
     assert merge([full], [small]) == [full]
     assert merge([small], [full]) == [full]
+
+
+def test_the_platforms_of_one_drill_keep_a_figure_each() -> None:
+    both = [figure(variant="discord"), figure(variant="slack")]
+
+    assert merge([both[0]], [both[1]]) == both
 
 
 def test_rows_are_sorted_as_a_person_would() -> None:
