@@ -157,14 +157,9 @@ class Batcher:
         self._routes.add(Call(words, future, replicated))
         return future
 
-    def _settle(self, call: Call, reply: Any) -> None:
-        future = call.future
-        if future.done():
-            return
-        if not isinstance(reply, Exception):
-            future.set_result(reply)
-        elif not self._routes.redirected(call, reply):
-            future.set_exception(_refusal(reply))
+    def _settle(self, call: Call, error: Exception) -> None:
+        if not call.future.done() and not self._routes.redirected(call, error):
+            call.future.set_exception(_refusal(error))
 
 
 class _OneServer:

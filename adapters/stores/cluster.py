@@ -61,7 +61,7 @@ class ClusterRoutes:
         self,
         redis: RedisCluster,
         lane: MakesLane,
-        settle: Callable[[Call, Any], None],
+        settle: Callable[[Call, Exception], None],
         texts: Mapping[str, str],
         timeout_s: float,
     ) -> None:
@@ -139,7 +139,10 @@ class ClusterRoutes:
         except (RedisError, OSError, TimeoutError) as error:
             self._settle(call, StoreUnavailable(f"Redis: {type(error).__name__}"))
         else:
-            self._settle(call, replies[-1])
+            if isinstance(replies[-1], Exception):
+                self._settle(call, replies[-1])
+            elif not call.future.done():
+                call.future.set_result(replies[-1])
 
     def _read_map(self) -> None:
         """Read the map of the slots again, soon; calls that come before go by the old one."""

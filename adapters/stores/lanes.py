@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 class Lane:
-    """Sends calls to one server; `settle` gets each call with its reply, or with an error."""
+    """Sends calls to one server; `settle` gets each call that failed, with the error."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Lane:
         timeout_s: float,
         replicas: Replicas,
         texts: Mapping[str, str],
-        settle: Callable[[Call, Any], None],
+        settle: Callable[[Call, Exception], None],
         count: Callable[[], None],
     ) -> None:
         self._source, self._replicas, self._texts = source, replicas, texts
@@ -117,7 +117,10 @@ class Lane:
             log.info("redis.back", server=self._source.name)
         self._failures = 0
         for call, reply in zip(batch, replies, strict=True):
-            self._settle(call, reply)
+            if isinstance(reply, Exception):
+                self._settle(call, reply)
+            elif not call.future.done():
+                call.future.set_result(reply)
 
     def _broke(self, batch: Sequence[Call], error: Exception) -> None:
         was_up = self._failures < _DOWN_AFTER
