@@ -52,6 +52,8 @@ class PlanTask:
     allowance: Allowance | None = None
     summary: str = ""
     summary_label: Label = field(default_factory=Label)
+    about: str = ""  # what the person wants known about them, in their own words
+    about_label: Label = field(default_factory=Label)
     resume: tuple[StepPlanned | CallsReturned, ...] = ()
 
 
@@ -95,7 +97,8 @@ class PlanRun:
     def __post_init__(self) -> None:
         question, history = self.task.question, self.task.history
         labels = (turn.label for turn in history)
-        self.label = join_labels((question.label, self.task.summary_label, *labels))
+        known = (self.task.summary_label, self.task.about_label)
+        self.label = join_labels((question.label, *known, *labels))
         if any(not image.seen for image in question.images):
             self.note("no vision model could look at the picture")
         elif any(image.seen.startswith(TEXT_ONLY_MARK) for image in question.images):

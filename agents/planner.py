@@ -260,6 +260,7 @@ class Planner:
                 backend,
                 head=run.protocol.head,
                 summary=run.task.summary,
+                about=run.task.about,
                 history=run.task.history,
                 question=run.task.question,
                 place=run.task.place,

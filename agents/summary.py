@@ -16,7 +16,7 @@ from agents.window import NOT_SEEN, Counter, cut_middle
 from tools.labels import Integrity, Label, join_labels
 
 MAX_CHARS = 3000
-_NOTES_SHARE = 0.1  # of a window; the planner's prompt gives notes at most 0.15 of its room
+_NOTES_SHARE = 0.07  # of a window; the planner's prompt gives notes at most 0.15 of its room
 _MOST_TOKENS = 512
 _WORDS_PER_TOKEN = 0.6
 _PART_CHARS = 2000  # of one message or result; a pasted log must not push the rest out

@@ -28,10 +28,11 @@ NOT_SEEN = "could not be looked at"
 CUT_NOTE = "your message was too long for the model; its middle was left out"
 
 # Shares of the room: the context window without the system text and the answer. The first
-# three leave a twentieth for a correction.
+# four leave a twentieth for a correction.
 _SUMMARY_SHARE = 0.15
+_ABOUT_SHARE = 0.05
 _MESSAGE_SHARE = 0.4  # one message of a person
-_STEPS_SHARE = 0.4  # all steps of this turn
+_STEPS_SHARE = 0.35  # all steps of this turn
 _RESULT_SHARE = 0.25  # one tool result
 _STEADY_SHARE = 0.8  # history, in an ordinary turn: less is cut only where it must be
 _CUT_SHARE = 0.4  # what a cut removes at least
@@ -64,6 +65,7 @@ class Packer:
         question: Turn,
         place: Place,
         answer_tokens: int,
+        about: str = "",
     ) -> Window:
         """Everything of a turn's prompt that its steps don't change, rendered and counted."""
         counter = Counter(backend, self._counts)
@@ -79,15 +81,19 @@ class Packer:
         numbered = sum(len(turn.images) for turn in history)
         asked = PromptMessage("user", user_text(question, place, first_image=numbered + 1))
         last = await counter.cut(asked, int(room * _MESSAGE_SHARE))
+        asking = (last,)
+        if about:  # right before the question: it may be another's in the next turn
+            told = PromptMessage("user", f"About the person who asks, in their words:\n{about}")
+            asking = (await counter.cut(told, int(room * _ABOUT_SHARE)), last)
         return Window(
             counter=counter,
             limit=limit,
             room=room,
-            left=limit - fixed - await counter.sum((*opening[len(head) :], last)),
+            left=limit - fixed - await counter.sum((*opening[len(head) :], *asking)),
             opening=tuple(opening),
             exchanges=exchanges,
             costs=tuple([await counter.sum(exchange) for exchange in exchanges]),
-            last=last,
+            asking=asking,
             notes=(CUT_NOTE,) if last is not asked else (),
         )
 
@@ -155,12 +161,17 @@ class Window:
     counter: Counter
     limit: int  # tokens of a prompt
     room: int  # of the limit, after the head
-    left: int  # of the limit, after head, summary and question
+    left: int  # of the limit, after head, summary, facts and question
     opening: tuple[PromptMessage, ...]
     exchanges: tuple[Exchange, ...]
     costs: tuple[int, ...]
-    last: PromptMessage
+    asking: tuple[PromptMessage, ...]  # what is known of the person, and the question
     notes: tuple[str, ...]
+
+    @property
+    def last(self) -> PromptMessage:
+        """The question."""
+        return self.asking[-1]
 
     @property
     def fill(self) -> float:
@@ -181,7 +192,7 @@ class Window:
             raise PromptTooLong(self.counter.name, self.limit - left, self.limit)
         dropped = self._dropped(min(left, int(self.room * _STEADY_SHARE)))
         kept = [message for exchange in self.exchanges[dropped:] for message in exchange]
-        return Packed((*self.opening, *kept, self.last, *fitted, *extra), self.notes)
+        return Packed((*self.opening, *kept, *self.asking, *fitted, *extra), self.notes)
 
     async def _steps(self, steps: Sequence[PromptMessage], left: int) -> Sequence[PromptMessage]:
         """Results cut ever shorter to fit their share; at worst the oldest steps go, each with

@@ -31,6 +31,13 @@ class Admitted(msgspec.Struct, frozen=True):
     place: Place
 
 
+class Asker(msgspec.Struct, frozen=True):
+    """Who gives a command; `is_private`: they alone see its answer."""
+
+    principal: Principal
+    is_private: bool
+
+
 class Denied(msgspec.Struct, frozen=True):
     """`reason` is for the operator's log; it holds ids of kinds, never text."""
 

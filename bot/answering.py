@@ -11,6 +11,7 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter
 from adapters.stores.errors import StoreError
+from adapters.stores.facts import RedisFacts, UserFacts
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary, decode_turns
 from agents.budget import Budget
@@ -18,10 +19,12 @@ from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, 
 from agents.planner import Planner, PlanTask
 from agents.summary import Summary, flowing
 from agents.turns import Turn
+from bot.admission import Asker
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
 from bot.footer import TOLD, switch_note
 from bot.health import Metrics
+from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
 from bot.records import Ending, decode_step, encode
 from bot.reply import GrowingReply
@@ -40,6 +43,7 @@ class Answerer:
         *,
         ledger: Ledger,
         memory: RedisMemory,
+        facts: RedisFacts,
         planner: Planner,
         attachments: AttachmentReader,
         commands: Commands,
@@ -49,7 +53,7 @@ class Answerer:
         budget: Budget,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger, self._memory, self._planner = ledger, memory, planner
+        self._ledger, self._memory, self._planner, self._facts = ledger, memory, planner, facts
         self._attachments, self._commands, self._metrics = attachments, commands, metrics
         self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
         self._clock = clock
@@ -63,7 +67,8 @@ class Answerer:
         try:
             if command := self._commands.parse(turn.text):
                 turn.is_command = True
-                text = await self._commands.run(turn.claim.lease.key, *command)
+                asker = Asker(turn.last.principal, is_private=False)
+                text = await self._commands.run(turn.claim.lease.key, *command, asker)
                 return Outcome(Ending("answered", "command"), text)
             try:
                 return await self._plan(turn, adapter, growing)
@@ -97,7 +102,7 @@ class Answerer:
         if not question.parts:
             said = " ".join(read.refusals) or "Your message was empty. What can I do for you?"
             return Outcome(Ending("refused", "nothing to answer"), said)
-        task = self._task(turn, question)
+        task = self._task(turn, question, await self._known_of(turn))
         ended = await self._follow(turn, task, growing)
         told = turn.claim.pins.get(TOLD, "")
         switch, now_told = switch_note(ended, told)
@@ -153,10 +158,18 @@ class Answerer:
                         return event
         raise RuntimeError("the plan ended without its last event")
 
-    def _task(self, turn: RunningTurn, question: Turn) -> PlanTask:
+    async def _known_of(self, turn: RunningTurn) -> UserFacts:
+        """What the person wants known about them; the claim brings it with their own words."""
+        person, fields = turn.last.principal, turn.claim.facts
+        if turn.last.replaces is not None:
+            return await self._facts.of(person.tenant, person.user_id)
+        return await self._facts.read(person.tenant, person.user_id, fields)
+
+    def _task(self, turn: RunningTurn, question: Turn, known: UserFacts) -> PlanTask:
         key, audience = turn.claim.lease.key, audience_of(turn.last.place, turn.last.principal)
         summary = _summary(turn, audience)
         history = _history(turn, audience)
+        told, told_label = about(known, turn.last.place, audience)
         images = [image for entry in (*history, question) for image in entry.images]
 
         async def search(query: str, limit: int) -> list[Found]:
@@ -190,6 +203,8 @@ class Answerer:
             context_for=context_for,
             summary=summary.text if summary else "",
             summary_label=summary.label if summary else Label(),
+            about=told,
+            about_label=told_label,
             resume=tuple(decode_step(record) for record in turn.claim.steps),
         )
 

@@ -28,6 +28,7 @@ from bot.commands import Commands
 from bot.delivery import Delivery, notify
 from bot.health import Metrics
 from bot.inbox import BotInbox
+from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
 from bot.recaps import Recaps
 from bot.records import Ending, Event
@@ -69,7 +70,14 @@ class Bot:
         self._failed: list[AdapterError] = []
         self._group: asyncio.TaskGroup | None = None
         self._local_only = LocalOnly(settings.models)
-        commands = Commands(router, stores.ledger, stores.changes, self._local_only)
+        memory = MemoryCommands(
+            stores.memory,
+            stores.facts,
+            stores.blobs,
+            stores.changes,
+            retention_days=settings.memory.retention_days,
+        )
+        commands = Commands(router, stores.ledger, stores.changes, self._local_only, memory)
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
@@ -105,6 +113,7 @@ class Bot:
         answerer = Answerer(
             ledger=stores.ledger,
             memory=stores.memory,
+            facts=stores.facts,
             planner=Planner(self.router, toolbox, limits, persona=persona),
             attachments=AttachmentReader(
                 stores.blobs,

@@ -9,25 +9,34 @@ from adapters.stores.changes import Changes
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
 from agents.routing import Route, Router
+from bot.admission import Asker
+from bot.memory_commands import HELP as MEMORY_HELP
+from bot.memory_commands import MemoryCommands
 from bot.privacy import PRIVATE, LocalOnly
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
 STOP = "stop"
+_MOST_CHARS = 1000
 _DEFAULTS = frozenset({"default", "auto", "reset"})
 
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
     help: str
-    run: Callable[[ConversationKey, str], Awaitable[str]]
+    run: Callable[[ConversationKey, str, Asker], Awaitable[str]]
 
 
 class Commands:
     """Runs commands of admitted people; every answer is one short text for its author."""
 
     def __init__(
-        self, router: Router, ledger: Ledger, changes: Changes, local_only: LocalOnly
+        self,
+        router: Router,
+        ledger: Ledger,
+        changes: Changes,
+        local_only: LocalOnly,
+        memory: MemoryCommands,
     ) -> None:
         self._router, self._ledger, self._local_only = router, ledger, local_only
         self._changes = changes
@@ -38,6 +47,10 @@ class Commands:
                 "keep this conversation on this machine: `private on` or `off`", self._private
             ),
             "reset": CommandEntry("forget this conversation", self._reset),
+            "memory": CommandEntry(MEMORY_HELP, memory.run),
+            "remember": CommandEntry(
+                "let me remember something about you: `remember TEXT`", memory.remember
+            ),
             STOP: CommandEntry("stop the answer that is being made", self._stop),
         }
 
@@ -47,7 +60,7 @@ class Commands:
         An unknown word after the mark is a command only when it stands alone, so that
         "/usr/bin is full" stays a message.
         """
-        if text[:1] not in ("!", "/") or len(text) > 200:
+        if text[:1] not in ("!", "/") or len(text) > _MOST_CHARS:
             return None
         name, _, argument = text[1:].strip().partition(" ")
         name = name.casefold()
@@ -55,18 +68,18 @@ class Commands:
             return name, argument.strip()
         return (name, "") if name.isalpha() and not argument else None
 
-    async def run(self, key: ConversationKey, name: str, argument: str) -> str:
+    async def run(self, key: ConversationKey, name: str, argument: str, asker: Asker) -> str:
         entry = self.table.get(name.casefold())
         if entry is None:
             known = ", ".join(sorted(self.table))
             return f"I don't know that command. I know: {known}."
-        return await entry.run(key, argument)
+        return await entry.run(key, argument, asker)
 
-    async def _help(self, key: ConversationKey, argument: str) -> str:
+    async def _help(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         rows = [f"- `{name}`: {entry.help}" for name, entry in sorted(self.table.items())]
         return "Commands, as `/name` or `!name`:\n" + "\n".join(rows)
 
-    async def _model(self, key: ConversationKey, argument: str) -> str:
+    async def _model(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         if not argument:
             return await self._models(key)
         wanted = argument.split()[-1]
@@ -76,15 +89,15 @@ class Commands:
             return "Back to the configured order of models."
         for role in _SWITCHED:
             if route := next((r for r in self._router.routes(role) if r.name == wanted), None):
-                return await self._switch(key, role, route)
+                return await self._switch(key, role, route, asker)
         return f"There is no such model here.\n{await self._models(key)}"
 
-    async def _switch(self, key: ConversationKey, role: Role, route: Route) -> str:
+    async def _switch(self, key: ConversationKey, role: Role, route: Route, asker: Asker) -> str:
         if reason := self._retired().get(route.name):
             return f"`{route.name}` can't be used: {reason}.\n{await self._models(key)}"
         pins = await self._ledger.pins(key)
         if route.placement != "local" and (PRIVATE in pins or self._local_only.is_ruled(key, pins)):
-            return f"`{route.name}` is not on this machine. {await self._private(key, '')}"
+            return f"`{route.name}` is not on this machine. {await self._private(key, '', asker)}"
         await self._ledger.pin(key, role, route.name)
         return f"{_where(key)} now uses `{route.name}` as {role}."
 
@@ -107,7 +120,7 @@ class Commands:
             lines.append(f"- {role}: {', '.join(shown) or 'none'} ({how})")
         return "\n".join(lines) + "\nSwitch with `/model NAME`, back with `/model default`."
 
-    async def _private(self, key: ConversationKey, argument: str) -> str:
+    async def _private(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         wanted = argument.casefold()
         if wanted not in ("", "on", "off"):
             return "Say `/private on`, `/private off`, or `/private` to see which it is."
@@ -129,11 +142,11 @@ class Commands:
             "before; `/reset` forgets that first."
         )
 
-    async def _reset(self, key: ConversationKey, argument: str) -> str:
+    async def _reset(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         await self._changes.reset(key)
         return "Forgotten. The next message starts a new conversation."
 
-    async def _stop(self, key: ConversationKey, argument: str) -> str:
+    async def _stop(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """As a typed message it has already stopped what ran when it was accepted."""
         await self._changes.stop(key)
         return "Stopped."

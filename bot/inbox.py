@@ -18,7 +18,7 @@ from adapters.stores.changes import Change, Changes
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
-from bot.admission import Admitted, Denied, Gate
+from bot.admission import Admitted, Asker, Denied, Gate
 from bot.commands import STOP, Commands
 from bot.health import Metrics
 from bot.records import (
@@ -107,7 +107,9 @@ class BotInbox:
             self._denied(command.adapter, verdict)
             return NOT_ALLOWED
         try:
-            return await self._commands.run(command.conversation, command.name, command.argument)
+            asker = Asker(verdict.principal, is_private=True)
+            name, argument = command.name, command.argument
+            return await self._commands.run(command.conversation, name, argument, asker)
         except StoreUnavailable:
             return STORE_DOWN
 

@@ -49,11 +49,12 @@ class Claim(msgspec.Struct, frozen=True):
     memory: tuple[bytes, ...]  # the newest entries that the recap does not cover, oldest first
     recap: Recap
     pins: dict[str, str]
+    facts: dict[bytes, bytes]  # of who asks, as `RedisFacts.read` takes them
 
 
 def read_claim(key: ConversationKey, owner: str, answer: Any) -> Claim:
     """The claim script's answer, as `scripts.CLAIM` describes it."""
-    fence, now_ms, turn, steps, outbox, memory, recap, pins, channel_pins = answer
+    fence, now_ms, turn, steps, outbox, memory, recap, pins, channel_pins, facts = answer
     fields = {name.decode(): value for name, value in pairs(turn)}
     halt = fields.get("halt")
     numbers = range(1, int(fields["events"]) + 1)
@@ -74,6 +75,7 @@ def read_claim(key: ConversationKey, owner: str, answer: Any) -> Claim:
         memory=tuple(memory),
         recap=read_recap(recap),
         pins=read_pins(channel_pins) | read_pins(pins),
+        facts=dict(pairs(facts)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 import structlog
@@ -20,7 +21,6 @@ MAX_FACTS = 40
 MAX_CHARS = 300
 _FORMAT = b"1"
 _SHARED = b"shared"
-_NEXT = b"next"
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -58,14 +58,19 @@ class RedisFacts:
             self._batcher.command("HGETALL", name),
             self._batcher.command("EXPIRE", name, self._retention_s),
         )
-        rows = sorted((each for each in pairs(answer) if each[0].isdigit()), key=_number)
-        records = await self._seal.open(tenant, name, [record for _, record in rows])
+        return await self.read(tenant, user_id, dict(pairs(answer)))
+
+    async def read(self, tenant: str, user_id: str, fields: Mapping[bytes, bytes]) -> UserFacts:
+        """The same from the stored fields, which a claim brings."""
+        numbers = sorted((field for field in fields if field.isdigit()), key=int)
+        name = self._keys.facts(tenant, user_id)
+        records = await self._seal.open(tenant, name, [fields[each] for each in numbers])
         found = {
             number.decode(): fact
-            for (number, _), record in zip(rows, records, strict=True)
+            for number, record in zip(numbers, records, strict=True)
             if (fact := _read(record)) is not None
         }
-        return UserFacts(found, dict(pairs(answer)).get(_SHARED) == b"1")
+        return UserFacts(found, fields.get(_SHARED) == b"1")
 
     async def add(self, tenant: str, user_id: str, fact: Fact) -> bool:
         """Keep one more; False when there are `MAX_FACTS` already."""
@@ -92,10 +97,6 @@ class RedisFacts:
         if gone:
             await self._batcher.command("HDEL", name, *gone)
         return len(gone)
-
-
-def _number(row: tuple[bytes, bytes]) -> int:
-    return int(row[0])
 
 
 def _read(record: bytes) -> Fact | None:

@@ -70,7 +70,11 @@ class Keys:
         return f"{self._root}{key}:{kind}"
 
     def facts(self, tenant: str, user_id: str) -> str:
-        return f"{self._root}{tenant_tag(tenant)}:facts:{len(user_id)}:{user_id}"
+        return f"{self.facts_start(tenant)}{len(user_id.encode())}:{user_id}"
+
+    def facts_start(self, tenant: str) -> str:
+        """How the keys of people's facts begin; then the length of the id in bytes, and the id."""
+        return f"{self._root}{tenant_tag(tenant)}:facts:"
 
     def sealing(self) -> str:
         """The tenants' data keys, each wrapped by the master key."""
@@ -107,8 +111,9 @@ class Keys:
     def threads(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:threads"
 
-    def bell(self, adapter: str) -> str:
-        return f"{self._root}bell:{adapter}"
+    def bell(self, adapter: str, shard: int = 0) -> str:
+        """The shards of an adapter share a cluster slot: one command reads them all."""
+        return f"{self._root}{{bell:{adapter}}}:{shard}"
 
     def tenants(self, adapter: str) -> str:
         return f"{self._root}tenants:{adapter}"

@@ -111,7 +111,15 @@ class Ledger:
         answer = await self._batcher.run(
             scripts.CLAIM,
             [*self._keys.of(key), self._keys.channel_pins(key)],
-            [owner, self._lease_ms, str(key), self._window, _GRACE_MS, self._pins_ttl_s],
+            [
+                owner,
+                self._lease_ms,
+                str(key),
+                self._window,
+                _GRACE_MS,
+                self._pins_ttl_s,
+                self._keys.facts_start(key.tenant),
+            ],
         )
         try:
             claim = read_claim(key, owner, answer) if answer else None

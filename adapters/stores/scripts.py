@@ -49,9 +49,10 @@ return 1
 )
 
 # KEYS … of the conversation, then pins of the channel
-# ARGV owner, lease_ms, conversation, window, grace_ms, pins_ttl_s
+# ARGV owner, lease_ms, conversation, window, grace_ms, pins_ttl_s, start of people's facts
 # Returns false when held, 0 when idle, else {fence, now_ms, turn, steps, outbox, memory, recap,
-# pins, pins of the channel}. A member of the line is "event id \\n group \\n record".
+# pins, pins of the channel, facts}. A member of the line is "event id \\n group \\n record"; the
+# group of a person's own words is "=" and the person.
 # A fresh turn takes the oldest waiting event and those of its group right behind it; an edited
 # one begins anew.
 CLAIM = Script(
@@ -88,6 +89,9 @@ end
 redis.call('HINCRBY', KEYS[4], 'deaths', 1)
 redis.call('EXPIRE', KEYS[8], ARGV[6])
 redis.call('EXPIRE', KEYS[13], ARGV[6])
+local person = string.sub(redis.call('HGET', KEYS[4], 'group') or '', 2)
+local facts = ARGV[7] .. #person .. ':' .. person
+redis.call('EXPIRE', facts, ARGV[6])
 local now = now_ms()
 redis.call('ZADD', KEYS[12], now + ARGV[2] + ARGV[5], ARGV[3])
 -- The window's start moves in big steps, so that prompts keep their beginning; it is counted
@@ -99,7 +103,7 @@ start = start + math.max(0, math.floor((open - window / 2) / (window / 2)) * (wi
 return {redis.call('INCR', KEYS[2]), now, redis.call('HGETALL', KEYS[4]),
   redis.call('LRANGE', KEYS[5], 0, -1), redis.call('HGETALL', KEYS[6]),
   redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[9]),
-  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[13])}
+  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[13]), redis.call('HGETALL', facts)}
 """
 )
 

@@ -9,17 +9,24 @@ import pytest
 from adapters.models.scripted import Say, ScriptedBackend
 from adapters.models.scripted_replies import Fail
 from adapters.stores.batching import Batcher
+from adapters.stores.blobs import RedisBlobs
 from adapters.stores.changes import Changes
 from adapters.stores.connection import connect, server_version
+from adapters.stores.facts import RedisFacts
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
+from adapters.stores.memory import RedisMemory
 from agents.errors import RouteRetired
 from agents.ports import ModelBackend, ModelRequest, PromptMessage
 from agents.routing import Router
+from bot.admission import Asker
 from bot.commands import Commands
+from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
 from bot.settings import ModelsSection
-from tests.agents.planning import KEY, route
+from tests.agents.planning import KEY, PERSON, route
+
+ASKER = Asker(PERSON, is_private=False)
 
 
 @pytest.fixture
@@ -42,7 +49,15 @@ def changes(batcher: Batcher, prefix: str) -> Changes:
 
 
 def commands(ledger: Ledger, changes: Changes, router: Router) -> Commands:
-    return Commands(router, ledger, changes, LocalOnly(ModelsSection()))
+    batcher, keys = ledger._batcher, ledger._keys
+    memory = MemoryCommands(
+        RedisMemory(batcher, keys),
+        RedisFacts(batcher, keys),
+        RedisBlobs(batcher, keys),
+        changes,
+        retention_days=30,
+    )
+    return Commands(router, ledger, changes, LocalOnly(ModelsSection()), memory)
 
 
 def answering(name: str) -> ScriptedBackend:
@@ -51,22 +66,22 @@ def answering(name: str) -> ScriptedBackend:
 
 async def test_a_pin_lasts_beyond_a_restart_until_auto(ledger: Ledger, changes: Changes) -> None:
     router = Router({"planner": [route(answering("a")), route(answering("b"))]})
-    told = await commands(ledger, changes, router).run(KEY, "model", "b")
+    told = await commands(ledger, changes, router).run(KEY, "model", "b", ASKER)
     after_restart = commands(ledger, changes, router)
 
     assert told == "This conversation now uses `b` as planner."
-    assert "a, **b** (pinned here)" in await after_restart.run(KEY, "model", "")
+    assert "a, **b** (pinned here)" in await after_restart.run(KEY, "model", "", ASKER)
     assert await ledger.pins(KEY) == {"planner": "b"}
-    await after_restart.run(KEY, "model", "auto")
+    await after_restart.run(KEY, "model", "auto", ASKER)
     assert await ledger.pins(KEY) == {}
 
 
 async def test_auto_ends_no_privacy(ledger: Ledger, changes: Changes) -> None:
     table = commands(ledger, changes, Router({"planner": [route(answering("a"))]}))
-    await table.run(KEY, "private", "on")
-    await table.run(KEY, "model", "auto")
+    await table.run(KEY, "private", "on", ASKER)
+    await table.run(KEY, "model", "auto", ASKER)
 
-    assert "stays on this machine" in await table.run(KEY, "private", "")
+    assert "stays on this machine" in await table.run(KEY, "private", "", ASKER)
 
 
 async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger, changes: Changes) -> None:
@@ -79,7 +94,10 @@ async def test_what_can_not_be_pinned_gives_the_list(ledger: Ledger, changes: Ch
         pass
     table = commands(ledger, changes, router)
 
-    unknown, retired = await table.run(KEY, "model", "x"), await table.run(KEY, "model", "old")
+    unknown, retired = (
+        await table.run(KEY, "model", "x", ASKER),
+        await table.run(KEY, "model", "old", ASKER),
+    )
     assert unknown.startswith("There is no such model here.\n- planner: **old** (retired), b")
     assert "`old` can't be used: model 'm' is not served (any more); use 'n'" in retired
     assert "- planner:" in retired
