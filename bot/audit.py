@@ -26,7 +26,9 @@ async def audit_store(
     console = console or _console()
     async with open_stores(settings) as stores:
         lease_ms = int(settings.turns.lease_s * 1000)
-        auditor = Auditor(stores.redis, stores.batcher, stores.keys, lease_ms=lease_ms)
+        auditor = Auditor(
+            stores.redis, stores.batcher, stores.keys, lease_ms=lease_ms, seal=stores.seal
+        )
         report = await auditor.audit(pause_s=2 * settings.turns.sweep_s + 1)
     if as_json:
         console.out(json.dumps(msgspec.to_builtins(report), indent=2), highlight=False)

@@ -22,6 +22,7 @@ from bot.cli_frame import (
     start_logs,
     stop,
 )
+from bot.cli_memory import memory_app
 from bot.cli_models import models_app
 from bot.cli_store import audit, dead_app
 from bot.roles import ProcessRole, RoleRefused, check_role
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(dead_app, name="dead")
+app.add_typer(memory_app, name="memory")
 app.command()(audit)
 
 RoleOption = Annotated[

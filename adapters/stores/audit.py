@@ -17,6 +17,7 @@ from adapters.stores.batching import Batcher, Script, pairs
 from adapters.stores.connection import Redis
 from adapters.stores.keys import Keys
 from adapters.stores.memory import decode_turns
+from adapters.stores.sealing import PLAIN, Seal
 from agents.turns import EndState
 from tools.identity import ConversationKey
 
@@ -44,6 +45,7 @@ _OF_CONVERSATION: dict[str, tuple[str, Life]] = {
     "answers": ("hash", "expires"),
     "last": ("string", "expires"),
     "blob": ("hash", "expires"),
+    "blobs": ("zset", "expires"),
 }
 _OF_TENANT: dict[str, tuple[str, Life]] = {
     "due": ("zset", "work"),
@@ -53,10 +55,12 @@ _OF_TENANT: dict[str, tuple[str, Life]] = {
     "threads": ("hash", "stays"),
     "seen": ("string", "expires"),
     "spent": ("string", "expires"),
+    "facts": ("hash", "expires"),
 }
 _OF_ALL: dict[str, tuple[str, Life]] = {
     "bell": ("stream", "stays"),
     "tenants": ("set", "expires"),
+    "sealing": ("hash", "stays"),
 }
 
 # KEYS lease, fence, line, turn, steps, outbox, due · ARGV conversation
@@ -143,8 +147,10 @@ class _Look(msgspec.Struct, frozen=True):
 class Auditor:
     """Walks one store. Raises `StoreUnavailable` when Redis does not answer."""
 
-    def __init__(self, redis: Redis, batcher: Batcher, keys: Keys, *, lease_ms: int) -> None:
-        self._redis, self._batcher, self._keys = redis, batcher, keys
+    def __init__(
+        self, redis: Redis, batcher: Batcher, keys: Keys, *, lease_ms: int, seal: Seal = PLAIN
+    ) -> None:
+        self._redis, self._batcher, self._keys, self._seal = redis, batcher, keys, seal
         self._lease_ms = lease_ms
         self._reading = asyncio.Semaphore(_MEMORIES)
         self._root = keys.tenants("").removesuffix("tenants:")
@@ -200,7 +206,7 @@ class Auditor:
             await self._conversation(conversation, kind, report)
         elif kind == "memory" and conversation is not None:
             async with self._reading:
-                await self._memory(name, str(conversation), report)
+                await self._memory(name, conversation, report)
         elif kind == "due":
             await self._due(name, report)
         elif kind == "closed":
@@ -209,6 +215,8 @@ class Auditor:
     def _what(self, name: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | None]:
         """Whose key it is, its kind, and what is known of that kind."""
         rest = name.removeprefix(self._root)
+        if rest.startswith("{bell:"):
+            return None, "bell", _OF_ALL["bell"]
         if not rest.startswith("{"):
             kind = rest.partition(":")[0]
             return None, kind, _OF_ALL.get(kind)
@@ -244,12 +252,13 @@ class Auditor:
         for rule, detail in look.broken(self._lease_ms):
             report.add(rule, str(key), detail)
 
-    async def _memory(self, name: str, where: str, report: Report) -> None:
+    async def _memory(self, name: str, key: ConversationKey, report: Report) -> None:
         """Every record can be read, and no question was written twice."""
+        where, bound = str(key), self._keys.record(key, "memory")
         asked: Counter[str] = Counter()
         at = bad = 0
         while records := await self._batcher.command("LRANGE", name, at, at + _RECORDS - 1):
-            turns = decode_turns(records)
+            turns = decode_turns(await self._seal.open(key.tenant, bound, records))
             bad += len(records) - len(turns)
             asked.update(turn.turn_id for turn in turns if turn.role == "user" and turn.turn_id)
             at += len(records)
