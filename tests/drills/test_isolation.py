@@ -11,7 +11,7 @@ import pytest
 
 from adapters.chat.types import Author, Command, Message, Receipt
 from adapters.models.scripted import ScriptedBackend, Step
-from bot.app import open_bot, open_router
+from bot.app import Bot, open_bot, open_router
 from bot.privacy import PRIVATE
 from bot.stores import open_stores
 from tests.drills.figures import RecordFigure
@@ -98,6 +98,7 @@ async def test_a_secret_is_told_only_where_all_who_read_along_may_read_it(
     cells = [cell for tenant in tenants(n_tenants) for cell in lattice(tenant, n_cells)]
     secret_of = {cell.key: new_canary() for cell in cells}
     home_of = {secret_of[cell.key]: cell for cell in cells}
+    fact_of: dict[ConversationKey, str] = {}
     numbers = count(1)
     asked: list[tuple[Cell, Message]] = []
     async with running_bot(open_settings(tmp_path, USERS)) as (bot, platforms):
@@ -109,6 +110,11 @@ async def test_a_secret_is_told_only_where_all_who_read_along_may_read_it(
             assert await bot.inbox.accept(message) is Receipt.ACCEPTED
             told.append(message)
         await answered(platforms, told, 300)
+        for cell in cells:
+            if cell.key.place == "dm":
+                fact_of[cell.key] = new_canary()
+                home_of[fact_of[cell.key]] = cell
+                await remember(bot, cell, f"My own secret is {fact_of[cell.key]}.")
         for cell in cells:
             for at, user in enumerate(cell.askers[:n_askers]):
                 message = said(
@@ -129,16 +135,28 @@ async def test_a_secret_is_told_only_where_all_who_read_along_may_read_it(
         for canary in CANARY.findall(replies[message.event_id])
         if not cell.may_hear(home_of[canary])
     ]
-    kept = sum(secret_of[cell.key] in replies[message.event_id] for cell, message in asked)
+    kept = sum(
+        secret_of[cell.key] in replies[message.event_id]
+        and fact_of.get(cell.key, "") in replies[message.event_id]
+        for cell, message in asked
+    )
     record_figure(
         row="H1",
         promise="a secret appears only in replies whose readers are all among the secret's",
         figure=f"{n_tenants} tenants × {n_cells} places × up to {n_askers} askers, an obedient "
-        f"model: {len(leaks)} leaks in {len(asked)} replies; {kept} told the secret of their own "
+        f"model: {len(leaks)} leaks in {len(asked)} replies; {kept} told the secrets of their own "
         "place",
     )
     assert leaks == []
     assert kept == len(asked), "the model was shown what belongs there, so it could have leaked"
+
+
+async def remember(bot: Bot, cell: Cell, fact: str) -> None:
+    """What a person has kept about themselves, by their own command in a direct message."""
+    (user,) = cell.askers
+    author, adapter = Author(user, "member"), cell.key.tenant.partition(":")[0]
+    said = await bot.inbox.command(Command("remember", fact, adapter, cell.key, author))
+    assert "I will remember that" in said
 
 
 async def _settled(
