@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Literal, get_args
+from typing import get_args
 
 import msgspec
 
 from adapters.stores.batching import Batcher, Script, pairs
 from adapters.stores.connection import Redis
+from adapters.stores.key_kinds import kind_of
 from adapters.stores.keys import Keys
 from adapters.stores.memory import decode_turns
 from adapters.stores.sealing import PLAIN, Seal
@@ -28,40 +29,6 @@ _LISTED = 1000  # violations kept; the rest is counted
 _SAME = 50
 _LATE_MS = 60_000
 _STATES = frozenset(get_args(EndState))
-
-Life = Literal["work", "expires", "stays"]
-
-# What each kind of key is, and how long it may live. "work" ends with its turn.
-_OF_CONVERSATION: dict[str, tuple[str, Life]] = {
-    "lease": ("string", "work"),
-    "fence": ("string", "work"),
-    "line": ("zset", "work"),
-    "turn": ("hash", "work"),
-    "steps": ("list", "work"),
-    "outbox": ("hash", "work"),
-    "memory": ("list", "expires"),
-    "pins": ("hash", "expires"),
-    "recap": ("hash", "expires"),
-    "answers": ("hash", "expires"),
-    "last": ("string", "expires"),
-    "blob": ("hash", "expires"),
-    "blobs": ("zset", "expires"),
-}
-_OF_TENANT: dict[str, tuple[str, Life]] = {
-    "due": ("zset", "work"),
-    "closed": ("stream", "stays"),
-    "dead": ("hash", "stays"),
-    "marks": ("hash", "stays"),
-    "threads": ("hash", "stays"),
-    "seen": ("string", "expires"),
-    "spent": ("string", "expires"),
-    "facts": ("hash", "expires"),
-}
-_OF_ALL: dict[str, tuple[str, Life]] = {
-    "bell": ("stream", "stays"),
-    "tenants": ("set", "expires"),
-    "sealing": ("hash", "stays"),
-}
 
 # KEYS lease, fence, line, turn, steps, outbox, due · ARGV conversation
 # Returns the lease's and the fence's time left (ms; -1 for ever, -2 gone), waiting events, the
@@ -189,7 +156,7 @@ class Auditor:
         yield page
 
     async def _key(self, name: str, report: Report) -> None:
-        conversation, kind, known = self._what(name)
+        conversation, kind, known = kind_of(name.removeprefix(self._root))
         if known is None:
             report.add("key.unknown", name)
             return
@@ -211,28 +178,6 @@ class Auditor:
             await self._due(name, report)
         elif kind == "closed":
             await self._closed(name, report)
-
-    def _what(self, name: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | None]:
-        """Whose key it is, its kind, and what is known of that kind."""
-        rest = name.removeprefix(self._root)
-        if rest.startswith("{bell:"):
-            return None, "bell", _OF_ALL["bell"]
-        if not rest.startswith("{"):
-            kind = rest.partition(":")[0]
-            return None, kind, _OF_ALL.get(kind)
-        at = rest.find(":", rest.find(":") + 1)
-        while at != -1:
-            if rest[at - 1] == "}":
-                kind = rest[at + 1 :].partition(":")[0]
-                return None, kind, _OF_TENANT.get(kind)
-            try:
-                key = ConversationKey.parse(rest[:at])
-            except ValueError:
-                at = rest.find(":", at + 1)
-                continue
-            kind = rest[at + 1 :].partition(":")[0]
-            return key, kind, _OF_CONVERSATION.get(kind)
-        return None, "", None
 
     async def _facts(self, name: str) -> tuple[str, int] | None:
         found, ttl_ms = await asyncio.gather(

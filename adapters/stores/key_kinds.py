@@ -1,0 +1,64 @@
+"""What every kind of key holds and how long it may live, and how to read a key's name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tools.identity import ConversationKey
+
+Life = Literal["work", "expires", "stays"]
+
+# A key's type, and how long it may live; "work" ends with its turn.
+_OF_CONVERSATION: dict[str, tuple[str, Life]] = {
+    "lease": ("string", "work"),
+    "fence": ("string", "work"),
+    "line": ("zset", "work"),
+    "turn": ("hash", "work"),
+    "steps": ("list", "work"),
+    "outbox": ("hash", "work"),
+    "memory": ("list", "expires"),
+    "pins": ("hash", "expires"),
+    "recap": ("hash", "expires"),
+    "answers": ("hash", "expires"),
+    "last": ("string", "expires"),
+    "blob": ("hash", "expires"),
+    "blobs": ("zset", "expires"),
+}
+_OF_TENANT: dict[str, tuple[str, Life]] = {
+    "due": ("zset", "work"),
+    "closed": ("stream", "stays"),
+    "dead": ("hash", "stays"),
+    "marks": ("hash", "stays"),
+    "threads": ("hash", "stays"),
+    "seen": ("string", "expires"),
+    "spent": ("string", "expires"),
+    "facts": ("hash", "expires"),
+}
+_OF_ALL: dict[str, tuple[str, Life]] = {
+    "bell": ("stream", "stays"),
+    "tenants": ("set", "expires"),
+    "sealing": ("hash", "stays"),
+    "identifies": ("zset", "expires"),
+}
+
+
+def kind_of(rest: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | None]:
+    """Of a name without its prefix: whose key it is, its kind, and what is known of that kind."""
+    if rest.startswith("{bell:"):
+        return None, "bell", _OF_ALL["bell"]
+    if not rest.startswith("{"):
+        kind = rest.partition(":")[0]
+        return None, kind, _OF_ALL.get(kind)
+    at = rest.find(":", rest.find(":") + 1)
+    while at != -1:
+        if rest[at - 1] == "}":
+            kind = rest[at + 1 :].partition(":")[0]
+            return None, kind, _OF_TENANT.get(kind)
+        try:
+            key = ConversationKey.parse(rest[:at])
+        except ValueError:
+            at = rest.find(":", at + 1)
+            continue
+        kind = rest[at + 1 :].partition(":")[0]
+        return key, kind, _OF_CONVERSATION.get(kind)
+    return None, "", None
