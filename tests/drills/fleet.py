@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -48,6 +49,38 @@ class Fleet:
             bot.rules = list(rules)
         await asyncio.gather(*(bot.start() for bot in self.bots))
         await connected(self.places, len(self.bots))
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[Counter[str]]:
+        """What a service manager does: a bot that dies is started again; counts the deaths."""
+        deaths = Counter[str]()
+
+        async def keep(bot: DrillBot) -> None:
+            while True:
+                await bot.died(3600)
+                deaths[bot.log.stem] += 1
+                await bot.start()
+
+        keeping = [
+            asyncio.create_task(keep(bot), name=f"keep {n}") for n, bot in enumerate(self.bots)
+        ]
+        try:
+            yield deaths
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.wait(keeping)
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[tuple[Batcher, Keys]]:
+        """The bots' own store, for a look from outside."""
+        redis = connect(self.redis_url)
+        batcher = Batcher(redis, version=await server_version(redis))
+        try:
+            yield batcher, Keys(self.prefix)
+        finally:
+            await batcher.aclose()
+            await redis.aclose()
 
     async def stop(self) -> list[int]:
         """SIGTERM to all; the exit codes of those that ran."""
@@ -97,6 +130,7 @@ async def fleet(
     server: ForkServer | None = None,
     redis_url: str | None = None,
     lease_s: float = LEASE_S,
+    max_deaths: int = 20,
 ) -> AsyncIterator[Fleet]:
     """Everything a drill needs; what is given is shared with other fleets."""
     async with AsyncExitStack() as stack:
@@ -114,7 +148,7 @@ async def fleet(
             places.append(OnDiscord(discord, channels=channels))
         prefix = f"drill{secrets.token_hex(4)}"
         text = "".join(place.settings for place in places)
-        _write(folder, text + _settings(model, prefix, lease_s) + settings)
+        _write(folder, text + _settings(model, prefix, lease_s, max_deaths) + settings)
         environ: dict[str, str] = {"REDIS_URL": redis_url}
         for place in places:
             environ |= place.environ
@@ -131,7 +165,7 @@ def _write(folder: Path, settings: str) -> None:
     (folder / "firstline.toml").write_text(settings)
 
 
-def _settings(model_url: str, prefix: str, lease_s: float) -> str:
+def _settings(model_url: str, prefix: str, lease_s: float, max_deaths: int) -> str:
     # Kills come faster than leases expire, so an early turn meets more of them than any limit
     # of deaths allows; then the person is told, which is not a loss (reliability, section 2).
     return f"""
@@ -150,5 +184,5 @@ planner = ["moe"]
 lease_s = {lease_s}
 renew_s = {lease_s / 4}
 sweep_s = 0.5
-max_deaths = 20
+max_deaths = {max_deaths}
 """

@@ -13,7 +13,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.twins.discord import DiscordTwin
 from tests.twins.slack import SlackTwin
@@ -66,11 +66,16 @@ def a_sum(where: str, prefix: str = "") -> Question:
 
 class Place(Protocol):
     name: str
+    tenant: tuple[str, str]  # platform and workspace or guild
     settings: str
     environ: dict[str, str]
     questions: list[Question]
 
     async def ask(self, question: Question) -> None: ...
+
+    async def ask_again(self, question: Question) -> None:
+        """Deliver the same event once more."""
+        ...
 
     def look(self) -> None:
         """Read from the platform what the bot says to each question now."""
@@ -88,6 +93,7 @@ class OnSlack:
 
     def __init__(self, slack: SlackTwin, *, channels: int = 40) -> None:
         self.slack, self.questions = slack, list[Question]()
+        self.tenant = ("slack", slack.world.team_id)
         # Many bots, started anew again and again, share the one workspace.
         slack.web.limits = {"chat.postMessage": slack.web.limits["chat.postMessage"]}
         slack.socket.resend_after_s = (0.5, 2.0, 5.0, 10.0, 20.0)  # minutes on the platform
@@ -95,6 +101,7 @@ class OnSlack:
         self._channels = [slack.add_channel(f"C{n:03d}") for n in range(channels)]
         self._next = itertools.cycle(self._channels)
         self._threads: dict[tuple[str, str], Question] = {}
+        self._events: dict[str, dict[str, Any]] = {}
         names = ", ".join(f'"{name}"' for name in self._channels)
         self.settings = f"""
 [slack]
@@ -110,7 +117,11 @@ users = ["U1"]
         channel = next(self._next)
         question.where = await self.slack.say("U1", channel, question.text, mention_bot=True)
         self._threads[channel, question.where] = question
+        self._events[question.where] = self.slack.socket.delivered[-1].payload
         self.questions.append(question)
+
+    async def ask_again(self, question: Question) -> None:
+        self.slack.socket.send("events_api", self._events[question.where])
 
     def look(self) -> None:
         said: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
@@ -131,6 +142,7 @@ class OnDiscord:
 
     def __init__(self, discord: DiscordTwin, *, channels: int = 40) -> None:
         self.discord, self.questions = discord, list[Question]()
+        self.tenant = ("discord", str(discord.world.guild_id))
         self._channels = [discord.world.add_channel("text", f"c{n}") for n in range(channels)]
         self._next = itertools.cycle(self._channels)
         names = ", ".join(f'"{channel.id}"' for channel in self._channels)
@@ -151,6 +163,9 @@ users = ["{discord.alice.id}"]
         )
         question.where = await said
         self.questions.append(question)
+
+    async def ask_again(self, question: Question) -> None:
+        await self.discord.say_again(question.where)
 
     def look(self) -> None:
         said: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
