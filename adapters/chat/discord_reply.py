@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.splitting import clip
@@ -15,18 +16,56 @@ TYPING_EVERY_S = 8.0  # Discord shows it for 10 s
 WAITING = "…"
 
 
+BUTTON_PREFIX = "firstline"
+NONCE_KNOWN_S = 60.0  # Discord knows a nonce for a few minutes; after this we look ourselves
+
+
+class Button(NamedTuple):
+    """What stands under a message: "stop" or "again", and the event it speaks of."""
+
+    kind: Literal["stop", "again"]
+    event_id: str
+
+    @property
+    def custom_id(self) -> str:
+        """At most 100 characters (docs.discord.com, components)."""
+        return f"{BUTTON_PREFIX}:{self.kind}:{self.event_id}"
+
+    @classmethod
+    def parse(cls, custom_id: str) -> Button | None:
+        """A button of ours, whichever process posted it."""
+        prefix, _, rest = custom_id.partition(":")
+        kind, _, event_id = rest.partition(":")
+        if prefix != BUTTON_PREFIX or not event_id:
+            return None
+        if kind == "stop":
+            return cls("stop", event_id)
+        return cls("again", event_id) if kind == "again" else None
+
+
 class Wire(Protocol):
     """The calls a reply makes. Each raises `DeliveryError` and nothing else."""
 
-    async def post(self, channel: int, text: str, *, reply_to: int, nonce: str) -> str: ...
+    async def post(
+        self, channel: int, text: str, *, reply_to: int, nonce: str, button: Button | None = None
+    ) -> str: ...
 
     async def find(
-        self, channel: int, text: str, *, after: str, reply_to: int, nonce: str
+        self, channel: int, text: str | None, *, after: str, reply_to: int, nonce: str
     ) -> str | None:
-        """The part with this text that stands after `after` already, if any."""
+        """Our message to `reply_to` that stands after `after` already, if any; with this
+        text, or None for any."""
         ...
 
-    async def edit(self, channel: int, message_id: str, text: str) -> None: ...
+    async def edit(
+        self, channel: int, message_id: str, text: str, *, button: Button | None = None
+    ) -> None:
+        """Without a button, one that stood there goes."""
+        ...
+
+    async def delete(self, channel: int, message_id: str) -> None:
+        """One that is gone is fine."""
+        ...
 
     async def typing(self, channel: int) -> None: ...
 
@@ -42,6 +81,11 @@ def spot_of(message: Message) -> tuple[int, int]:
     return int(channel_id), int(message_id)
 
 
+def nonce_of(event_id: str) -> str:
+    """The placeholder's nonce: at most 25 characters."""
+    return "o" + hashlib.sha256(event_id.encode()).hexdigest()[:24]
+
+
 class DiscordReply:
     """Implements `ReplyStream`; `posted` is told every message id of this reply."""
 
@@ -51,19 +95,30 @@ class DiscordReply:
         self._wire, self._pool, self._posted = wire, pool, posted
         self._channel, self._reply_to = spot_of(message)
         self._event_id = message.event_id
+        self._nonce = nonce_of(message.event_id)
         self._placeholder = self._last = ""
-        self._resumed = False  # an earlier attempt may have posted parts, long ago
+        self._shown: list[str] = []
+        self._stop = Button("stop", message.event_id)
         self._edits = PacedEdits(pool, self._edit, name=f"discord {message.event_id}")
         self._typing: asyncio.Task[None] | None = None
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         """Post the placeholder as a reply, or adopt the one of an earlier process."""
+        if placeholder is None and again:
+            # Discord would know the nonce for a few minutes, and this may be later.
+            placeholder = await self._wire.find(
+                self._channel,
+                None,
+                after=str(self._reply_to),
+                reply_to=self._reply_to,
+                nonce=self._nonce,
+            )
         if placeholder is None:
             await self._pool.take(Urgency.FIRST)
-            self._placeholder = await self._post(WAITING, nonce=f"o{self._event_id}")
+            placeholder = await self._post(WAITING, nonce=self._nonce, button=self._stop)
         else:
-            self._placeholder, self._resumed = placeholder, True
-            self._posted(placeholder)
+            self._seen(placeholder)
+        self._placeholder = placeholder
         name = f"typing {self._event_id}"
         self._typing = asyncio.create_task(self._keep_typing(), name=name)
         return self._placeholder
@@ -82,13 +137,19 @@ class DiscordReply:
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
         if index > 0:
-            return await self._post_once(text, nonce=token)
+            return await self._post_once(text, nonce=token, tried_s_ago=tried_s_ago)
         try:
             await self._wire.edit(self._channel, self._placeholder, text)
         except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
             await self._pool.take(Urgency.FINAL)
-            self._placeholder = await self._post_once(text, nonce=token)
+            self._placeholder = await self._post_once(text, nonce=token, tried_s_ago=tried_s_ago)
         return self._placeholder
+
+    async def remove(self) -> None:
+        await self.aclose()
+        while self._shown:
+            await self._wire.delete(self._channel, self._shown[-1])
+            self._shown.pop()
 
     async def aclose(self) -> None:
         if self._typing is not None:
@@ -98,28 +159,33 @@ class DiscordReply:
         await self._edits.aclose()
 
     async def _edit(self, text: str) -> None:
-        await self._wire.edit(self._channel, self._placeholder, text)
+        await self._wire.edit(self._channel, self._placeholder, text, button=self._stop)
 
-    async def _post_once(self, text: str, *, nonce: str) -> str:
+    async def _post_once(self, text: str, *, nonce: str, tried_s_ago: float | None) -> str:
         """Post a part; Discord itself knows a nonce for a few minutes only."""
         posted = None
-        if self._resumed:
+        if tried_s_ago is not None and tried_s_ago >= NONCE_KNOWN_S:
             after = self._last or self._placeholder
             posted = await self._wire.find(
                 self._channel, text, after=after, reply_to=self._reply_to, nonce=nonce
             )
         if posted is None:
             posted = await self._post(text, nonce=nonce)
-        self._posted(posted)
+        self._seen(posted)
         self._last = posted
         return posted
 
-    async def _post(self, text: str, *, nonce: str) -> str:
+    async def _post(self, text: str, *, nonce: str, button: Button | None = None) -> str:
         message_id = await self._wire.post(
-            self._channel, text, reply_to=self._reply_to, nonce=nonce
+            self._channel, text, reply_to=self._reply_to, nonce=nonce, button=button
         )
-        self._posted(message_id)
+        self._seen(message_id)
         return message_id
+
+    def _seen(self, message_id: str) -> None:
+        self._posted(message_id)
+        if message_id not in self._shown:
+            self._shown.append(message_id)
 
     async def _keep_typing(self) -> None:
         while True:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
@@ -15,24 +16,23 @@ import structlog
 import yarl
 from discord import app_commands
 from discord.gateway import DiscordWebSocket
-from discord.http import Ratelimit, Route, handle_message_parameters
+from discord.http import Ratelimit, Route
 
-from adapters.chat.pacing import Pool
-from adapters.chat.types import AdapterError, DeliveryError, MessageGone
+from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS, add_commands
+from adapters.chat.discord_reply import Button
+from adapters.chat.identifies import PER_DAY, IdentifyBudget, ProcessBudget
+from adapters.chat.types import AdapterError
 
 # discord.py reads with orjson where that is installed; orjson refuses half a character, and one
 # message with it would end the client.
 discord.utils._from_json = json.loads  # type: ignore[assignment]  # noqa: SLF001
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from adapters.chat.discord import Shards
+
 log = structlog.get_logger(__name__)
 
-UNKNOWN_MESSAGE = 10008  # Discord's error code table
-CALL_TIMEOUT_S = 60.0
-LOOK_BACK = 100  # messages, one call
-READY_TIMEOUT_S = 30.0
-NO_MENTIONS = discord.AllowedMentions.none()
-COMMANDS = {"model": "Show or switch the model", "reset": "Forget this conversation"}
+LONGEST_WAIT_S = 3600.0
 REFUSED = (
     "discord refused the bot token; copy a new one from the Developer Portal (page Bot, Reset"
     " Token) and set it as the bot's Discord token"
@@ -48,8 +48,12 @@ class Callbacks:
     """What the adapter does with events; each returns at once or acknowledges in time."""
 
     said: Callable[[discord.Message], None]
+    edited: Callable[[discord.Message], None]
+    deleted: Callable[[int | None, int, Iterable[int]], None]
     asked: Callable[[discord.Interaction, str], Awaitable[None]]
     commanded: Callable[[discord.Interaction, str, str], Awaitable[None]]
+    pressed: Callable[[discord.Interaction, Button], Awaitable[None]]
+    ready: Callable[[], None]
 
 
 def point_at(api_url: str, gateway_url: str | None) -> None:
@@ -82,7 +86,15 @@ class PromptRatelimit(Ratelimit):
 class Client(discord.Client):
     """The gateway connection with the fewest intents and no caches of people or messages."""
 
-    def __init__(self, callbacks: Callbacks, *, sync: bool, ask_gateway: bool) -> None:
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        *,
+        sync: bool,
+        ask_gateway: bool,
+        identifies: IdentifyBudget,
+        **shards: Any,
+    ) -> None:
         intents = discord.Intents.none()
         intents.guilds = intents.message_content = True
         intents.guild_messages = intents.dm_messages = True
@@ -93,14 +105,16 @@ class Client(discord.Client):
             allowed_mentions=NO_MENTIONS,
             max_messages=None,
             max_ratelimit_timeout=CALL_TIMEOUT_S,
+            **shards,
         )
+        self._identifies = identifies
         self._callbacks, self._sync, self._ask_gateway = callbacks, sync, ask_gateway
         self.logged_in = asyncio.Event()
         self.commands_synced = self.in_session = False
         self._known_bucket = self.http.get_ratelimit
         self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
-        _add_commands(self._tree, callbacks)
+        add_commands(self._tree, asked=callbacks.asked, commanded=callbacks.commanded)
 
     def _bucket(self, key: str) -> Ratelimit:
         buckets = self.http._buckets  # noqa: SLF001 (no public way to choose the class)
@@ -119,8 +133,16 @@ class Client(discord.Client):
             except discord.DiscordException as error:
                 log.warning("discord.commands_not_synced", error=type(error).__name__)
 
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Waits as long as one more session could cost the bot its token (row C10)."""
+        await super().before_identify_hook(shard_id, initial=initial)
+        while wait_s := await self._identifies.take():
+            log.error("discord.identifies_spent", per_day=PER_DAY, free_in_s=round(wait_s))
+            await asyncio.sleep(min(wait_s, LONGEST_WAIT_S))
+
     async def on_ready(self) -> None:
         self.in_session = True
+        self._callbacks.ready()
         log.info("discord.ready", guilds=len(self.guilds))
 
     async def on_resumed(self) -> None:
@@ -131,6 +153,21 @@ class Client(discord.Client):
 
     async def on_message(self, message: discord.Message) -> None:
         self._callbacks.said(message)
+
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        self._callbacks.edited(payload.message)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        self._callbacks.deleted(payload.guild_id, payload.channel_id, (payload.message_id,))
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        self._callbacks.deleted(payload.guild_id, payload.channel_id, payload.message_ids)
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        if interaction.type is discord.InteractionType.component:
+            data: dict[str, Any] = dict(interaction.data or {})
+            if button := Button.parse(str(data.get("custom_id", ""))):
+                await self._callbacks.pressed(interaction, button)
 
     async def live(self, token: str) -> None:
         """Stay connected; raises `AdapterError` for what only an operator can mend."""
@@ -155,6 +192,34 @@ class Client(discord.Client):
                 async with asyncio.timeout(10):
                     await self.close()
 
+    async def answer_only(self, token: str) -> None:
+        """Logged in without the gateway, until cancelled."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self.login(token)
+            self.in_session = True
+            await asyncio.Event().wait()
+        except discord.LoginFailure as error:
+            raise AdapterError(REFUSED) from error
+        finally:
+            self.logged_in.clear()
+            self.in_session = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await self.close()
+
+    async def history(
+        self, place: discord.abc.Messageable, *, since: datetime, limit: int
+    ) -> list[discord.Message]:
+        """A place's messages, oldest first; none where the bot may not read."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                messages = place.history(limit=limit, after=since, oldest_first=True)
+                return [message async for message in messages]
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+            log.warning("discord.not_read", error=type(error).__name__)
+            return []
+
     async def lookup(self, channel_id: int, message_id: int) -> discord.Message | None:
         """A message by id, or None when it is gone or the bot may not read it."""
         try:
@@ -164,132 +229,42 @@ class Client(discord.Client):
             return None
 
 
-def _add_commands(tree: app_commands.CommandTree[Any], callbacks: Callbacks) -> None:
-    @tree.command(name="ask", description="Ask the assistant a question")
-    @app_commands.describe(question="Your question")
-    async def ask(interaction: discord.Interaction, question: str) -> None:
-        await callbacks.asked(interaction, question)
-
-    @tree.command(name="model", description=COMMANDS["model"])
-    @app_commands.describe(route="The route to use from now on; empty shows them all")
-    async def model(interaction: discord.Interaction, route: str = "") -> None:
-        await callbacks.commanded(interaction, "model", route)
-
-    @tree.command(name="reset", description=COMMANDS["reset"])
-    async def reset(interaction: discord.Interaction) -> None:
-        await callbacks.commanded(interaction, "reset", "")
+class ShardedClient(Client, discord.AutoShardedClient):
+    """Serves some of the bot's shards, or all of them."""
 
 
-async def echo(interaction: discord.Interaction, text: str) -> int:
-    """Answer a slash command visibly; returns the message's id."""
-    async with asyncio.timeout(CALL_TIMEOUT_S):
-        answer = await interaction.response.send_message(
-            text, allowed_mentions=NO_MENTIONS, suppress_embeds=True
-        )
-    if answer.message_id is None:
-        raise DeliveryError("discord", "the acknowledgement has no id", retryable=False)
-    return answer.message_id
+def client_for(
+    callbacks: Callbacks,
+    *,
+    sync: bool,
+    ask_gateway: bool,
+    shards: Shards | None = None,
+    identifies: IdentifyBudget | None = None,
+) -> Client:
+    """A client that is not connected yet."""
+    budget = identifies or ProcessBudget()
+    if shards is None:
+        return Client(callbacks, sync=sync, ask_gateway=ask_gateway, identifies=budget)
+    return ShardedClient(
+        callbacks,
+        sync=sync,
+        ask_gateway=ask_gateway,
+        identifies=budget,
+        shard_count=shards.count,
+        shard_ids=list(shards.ids),
+    )
 
 
-async def defer(interaction: discord.Interaction) -> None:
-    """Acknowledge a slash command in private; `tell` completes it."""
-    async with asyncio.timeout(CALL_TIMEOUT_S):
-        await interaction.response.defer(ephemeral=True)
+async def _nothing(*_: object) -> None:
+    """An event that nobody listens for."""
 
 
-async def tell(interaction: discord.Interaction, text: str) -> None:
-    async with asyncio.timeout(CALL_TIMEOUT_S):
-        await interaction.edit_original_response(content=text, allowed_mentions=NO_MENTIONS)
-
-
-def _is_part(
-    client: Client, message: discord.Message, text: str, *, reply_to: int, nonce: str
-) -> bool:
-    """Discord need not tell a nonce; then the bot's same words to the same question count."""
-    ours = client.user is not None and message.author.id == client.user.id
-    answered = message.reference.message_id if message.reference else None
-    same = message.nonce is None or str(message.nonce) == nonce
-    return ours and same and answered == reply_to and message.content.strip() == text.strip()
-
-
-class SdkWire:
-    """Implements `discord_reply.Wire` over the client that is connected at the moment."""
-
-    def __init__(self, client: Callable[[], Client | None], pool: Callable[[int], Pool]) -> None:
-        self._client, self._pool = client, pool
-
-    async def post(self, channel: int, text: str, *, reply_to: int, nonce: str) -> str:
-        reference = discord.MessageReference(
-            message_id=reply_to, channel_id=channel, fail_if_not_exists=False
-        )
-
-        async def send(client: Client) -> str:
-            posted = await client.get_partial_messageable(channel).send(
-                text,
-                reference=reference,
-                nonce=nonce,  # discord.py adds enforce_nonce
-                allowed_mentions=NO_MENTIONS,
-                suppress_embeds=True,
-            )
-            return str(posted.id)
-
-        return await self._call(channel, send)
-
-    async def find(
-        self, channel: int, text: str, *, after: str, reply_to: int, nonce: str
-    ) -> str | None:
-        async def look(client: Client) -> str | None:
-            place, since = client.get_partial_messageable(channel), discord.Object(int(after))
-            try:
-                history = place.history(limit=LOOK_BACK, after=since, oldest_first=True)
-                async with aclosing(history) as messages:  # type: ignore[type-var]
-                    async for each in messages:
-                        if _is_part(client, each, text, reply_to=reply_to, nonce=nonce):
-                            return str(each.id)
-            except (discord.Forbidden, discord.NotFound):
-                pass  # the bot may not read there: an answer twice is better than none
-            return None
-
-        return await self._call(channel, look)
-
-    async def edit(self, channel: int, message_id: str, text: str) -> None:
-        async def change(client: Client) -> None:
-            params = handle_message_parameters(
-                content=text,
-                flags=discord.MessageFlags(suppress_embeds=True),
-                allowed_mentions=NO_MENTIONS,
-            )
-            await client.http.edit_message(channel, message_id, params=params)
-
-        await self._call(channel, change)
-
-    async def typing(self, channel: int) -> None:
-        async def show(client: Client) -> None:
-            await client.http.send_typing(channel)
-
-        await self._call(channel, show)
-
-    async def _call(self, channel: int, call: Callable[[Client], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await call(await self._connected())
-        except discord.RateLimited as error:
-            self._pool(channel).pause(error.retry_after)
-            detail = f"rate limit, free again in {error.retry_after:.0f} s"
-            raise DeliveryError("discord", detail, retryable=True) from error
-        except discord.HTTPException as error:
-            again = error.status == 429 or error.status >= 500
-            detail = f"HTTP {error.status}, code {error.code}"
-            if error.code == UNKNOWN_MESSAGE:
-                raise MessageGone("discord", detail, retryable=False) from error
-            raise DeliveryError("discord", detail, retryable=again) from error
-        except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
-            # RuntimeError: the session was closed by a reconnect
-            detail = f"no answer ({type(error).__name__})"
-            raise DeliveryError("discord", detail, retryable=True) from error
-
-    async def _connected(self) -> Client:
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            while (client := self._client()) is None or not client.logged_in.is_set():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)  # a crash replaces the client, and its event
-        return client
+SILENT = Callbacks(
+    said=lambda message: None,
+    edited=lambda message: None,
+    deleted=lambda guild, channel, messages: None,
+    asked=_nothing,
+    commanded=_nothing,
+    pressed=_nothing,
+    ready=lambda: None,
+)

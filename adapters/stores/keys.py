@@ -111,6 +111,9 @@ class Keys:
     def threads(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:threads"
 
+    def identifies(self, adapter: str) -> str:
+        return f"{self._root}identifies:{adapter}"
+
     def bell(self, adapter: str, shard: int = 0) -> str:
         """The shards of an adapter share a cluster slot: one command reads them all."""
         return f"{self._root}{{bell:{adapter}}}:{shard}"

@@ -10,11 +10,12 @@ import pytest
 
 from adapters.chat.discord import DiscordAdapter
 from adapters.chat.types import AdapterError, Command, Message, NotAccepted, Receipt
+from tests.contracts.chat import NothingChanges
 from tests.twins.discord import DiscordTwin
 from tools.identity import tenant_of
 
 
-class RecordingInbox:
+class RecordingInbox(NothingChanges):
     """Keeps what it accepts; fails as often as told."""
 
     def __init__(self) -> None:

@@ -8,7 +8,9 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.chat.discord import LOST, DiscordAdapter
+from adapters.chat.discord import DiscordAdapter
+from adapters.chat.discord_intake import LOST
+from adapters.chat.discord_reply import NONCE_KNOWN_S
 from adapters.chat.types import Message, NotAccepted, Receipt
 from tests.adapters.chat.test_discord import RecordingInbox
 from tests.twins.discord import DiscordTwin
@@ -90,7 +92,7 @@ async def test_a_message_still_waiting_at_the_end_is_logged_by_its_id() -> None:
             await asyncio.sleep(0.05)
             await stopped(running)
 
-    lost = [entry["event_id"] for entry in logs if entry["event"] == "discord.event_lost"]
+    lost = [entry["event_id"] for entry in logs if entry["event"] == "discord.event_left"]
     assert sorted(lost) == sorted(said)
 
 
@@ -156,7 +158,10 @@ async def test_parts_posted_before_a_long_outage_are_not_posted_again() -> None:
         again = adapter.reply(inbox.messages[0])
         await again.open(placeholder)
         found = [
-            await again.deliver(number, f"part {number}", token=f"t{number}") for number in range(3)
+            await again.deliver(
+                number, f"part {number}", token=f"t{number}", tried_s_ago=NONCE_KNOWN_S
+            )
+            for number in range(3)
         ]
         last = await again.deliver(3, "part 3", token="t3")
         await again.aclose()
