@@ -17,15 +17,21 @@ from tools.identity import ConversationKey, tenant_of
 
 _SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 _TO_ANOTHER = re.compile(r"\s*<@[UW]")  # begins with somebody else's mention
+ASKED_WITHIN_S = 15 * 60.0  # an edit of something older is no question to who did not hear it
 FILE_BY_ID = "id:"  # a locator that must be looked up, as for Slack Connect files
 
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A person changed what they said; `at` is Slack's clock."""
+    """A person changed what they said; `at` is Slack's clock.
+
+    `is_asked` says that it is a question now, which perhaps nobody heard before: the edit may
+    have overtaken the message, or named the bot for the first time.
+    """
 
     message: Message
     at: float
+    is_asked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +139,12 @@ class EventReader:
             return None
         if now.get("text") == before.get("text"):
             return None
-        # Whether the bot was meant is known of the message before; this costs no look-up.
-        addressing: Addressing = "followup"
-        if event.get("channel_type") == "im":
-            addressing = "dm"
-        elif mentions(str(now.get("text") or ""), self._bot):
-            addressing = "mention"
-        return Edited(await self._message(said, addressing), float(edited["ts"]))
+        said["channel_type"] = event.get("channel_type")
+        at, sent_at, addressing = float(edited["ts"]), float(said["ts"]), None
+        if at - sent_at < ASKED_WITHIN_S:
+            addressing = await self._addressing(said, str(said["channel"]), str(said["ts"]))
+        message = await self._message(said, addressing or "followup")
+        return Edited(message, at, is_asked=addressing is not None)
 
     def _read_removal(self, event: Mapping[str, Any], ts: str) -> Removed | None:
         channel, before = event.get("channel"), event.get("previous_message") or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 ACK_WITHIN_S = 2.0  # Slack waits 3 s
 _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
+_REMOVED = 2_000  # deletions remembered
 _NOT_TAKEN = "I can't take questions from you here."
 _FULL = "Too many questions wait here already. Please ask this one again later."
 _EXCUSES = {Receipt.DENIED: _NOT_TAKEN, Receipt.FULL: _FULL}
@@ -32,6 +34,7 @@ class Intake:
     def __init__(self, inbox: Inbox, reader: EventReader, api: SlackApi, *, ask: str) -> None:
         self._inbox, self._reader, self._api, self._ask = inbox, reader, api, ask
         self._late: set[asyncio.Task[None]] = set()
+        self._removed = OrderedDict[str, None]()
 
     async def take(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """200 acknowledges it, 503 makes Slack send it again."""
@@ -57,11 +60,21 @@ class Intake:
             await self._inbox.press(press)
         match await self._reader.read(event):
             case Message() as message:
-                await self._inbox.accept(message)
-            case Edited(message, at):
-                await self._inbox.revise(message, edited_at=at)
+                await self._accept(message)
+            case Edited(message, at, is_asked):
+                if not is_asked or await self._accept(message) is Receipt.DUPLICATE:
+                    await self._inbox.revise(message, edited_at=at)
             case Removed(tenant, event_id):
+                self._removed[event_id] = None
+                while len(self._removed) > _REMOVED:
+                    self._removed.popitem(last=False)
                 await self._inbox.retract(self._reader.adapter, tenant, event_id)
+
+    async def _accept(self, message: Message) -> Receipt:
+        """A deletion may overtake the message, above all where it had to be sent again."""
+        if message.event_id in self._removed:
+            return Receipt.ACCEPTED
+        return await self._inbox.accept(message)
 
     async def _command(self, body: Mapping[str, Any]) -> dict[str, Any]:
         work = asyncio.create_task(self._run(body), name="slack command")

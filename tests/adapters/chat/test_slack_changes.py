@@ -52,6 +52,34 @@ async def test_an_edit_needs_no_mention(channel: str, in_thread: bool, addressin
     assert revised.conversation == bench.inbox.kept[f"{channel}:{ts}"].conversation
 
 
+@pytest.mark.parametrize("change", ["edit", "deletion"])
+async def test_a_change_that_overtakes_its_message_is_not_lost(change: str) -> None:
+    async with running() as bench:
+        bench.slack.socket.ack_timeout_s = 0.3
+        bench.inbox.refusals = 2  # so that the message, told twice, comes again later
+        ts = await bench.slack.say("U1", "C1", "old", mention_bot=True)
+        await bench.slack.wait_for(lambda: not bench.inbox.refusals)
+        if change == "edit":
+            bench.slack.edit("C1", ts, "<@U0BOT> new")
+        else:
+            bench.slack.remove(bench.slack.message("C1", ts))
+        await bench.quiet()
+
+        heard = [each.text for each in bench.inbox.kept.values()]
+        assert heard == (["new"] if change == "edit" else [])
+
+
+async def test_an_edit_that_names_the_bot_for_the_first_time_asks_it() -> None:
+    async with running() as bench:
+        ts = await bench.slack.say("U1", "C1", "how do I reset my password?")
+        other = await bench.slack.say("U1", "C1", "lunch?")
+        bench.slack.edit("C1", ts, "<@U0BOT> how do I reset my password?")
+        bench.slack.edit("C1", other, "dinner?")
+        await bench.quiet()
+
+        assert [each.event_id for each in bench.inbox.seen] == [f"C1:{ts}"]
+
+
 async def test_links_that_unfold_growing_threads_and_our_own_edits_are_no_edits() -> None:
     async with running() as bench:
         message = await asked(bench, text="see https://example.com")
