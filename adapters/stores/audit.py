@@ -165,7 +165,7 @@ class Auditor:
         if kept is None:
             return  # gone since it was listed
         found, ttl_ms = kept
-        if found != expected:
+        if expected and found != expected:
             report.add("key.wrong_type", name, f"{found}, not {expected}")
         elif life == "expires" and ttl_ms == -1:
             report.add("key.never_expires", name)
@@ -178,6 +178,8 @@ class Auditor:
             await self._due(name, report)
         elif kind == "closed":
             await self._closed(name, report)
+        elif kind == "dead":
+            report.counts["dead letters"] += await self._batcher.command("HLEN", name)
 
     async def _facts(self, name: str) -> tuple[str, int] | None:
         found, ttl_ms = await asyncio.gather(

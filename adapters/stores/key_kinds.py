@@ -41,6 +41,9 @@ _OF_ALL: dict[str, tuple[str, Life]] = {
     "identifies": ("zset", "expires"),
 }
 
+# What could not be what the bot wrote; of any type, kept for a while to be looked at (B7).
+_SET_ASIDE: tuple[str, Life] = ("", "expires")
+
 
 def kind_of(rest: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | None]:
     """Of a name without its prefix: whose key it is, its kind, and what is known of that kind."""
@@ -51,14 +54,15 @@ def kind_of(rest: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | 
         return None, kind, _OF_ALL.get(kind)
     at = rest.find(":", rest.find(":") + 1)
     while at != -1:
+        kind, _, tail = rest[at + 1 :].partition(":")
         if rest[at - 1] == "}":
-            kind = rest[at + 1 :].partition(":")[0]
             return None, kind, _OF_TENANT.get(kind)
         try:
             key = ConversationKey.parse(rest[:at])
         except ValueError:
             at = rest.find(":", at + 1)
             continue
-        kind = rest[at + 1 :].partition(":")[0]
+        if tail == "bad":
+            return key, "set aside", _SET_ASIDE
         return key, kind, _OF_CONVERSATION.get(kind)
     return None, "", None

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from adapters.models.scripted import Reply, Say, Step, demo_policy
+from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import HttpPolicy, ScriptedServer
 from adapters.stores.audit import Auditor, Report
 from adapters.stores.batching import Batcher
@@ -131,6 +131,7 @@ async def fleet(
     redis_url: str | None = None,
     lease_s: float = LEASE_S,
     max_deaths: int = 20,
+    context_tokens: int = 8192,
 ) -> AsyncIterator[Fleet]:
     """Everything a drill needs; what is given is shared with other fleets."""
     async with AsyncExitStack() as stack:
@@ -138,7 +139,8 @@ async def fleet(
             server = await stack.enter_async_context(fork_server())
         if redis_url is None:
             redis_url = await stack.enter_async_context(real_redis())
-        model = await stack.enter_async_context(ScriptedServer(policy))
+        able = replace(DEFAULT_CAPABILITIES, context_tokens=context_tokens)
+        model = await stack.enter_async_context(ScriptedServer(policy, capabilities=able))
         places: list[Place] = []
         if "slack" in platforms:
             slack = await stack.enter_async_context(SlackTwin())
@@ -148,7 +150,9 @@ async def fleet(
             places.append(OnDiscord(discord, channels=channels))
         prefix = f"drill{secrets.token_hex(4)}"
         text = "".join(place.settings for place in places)
-        _write(folder, text + _settings(model, prefix, lease_s, max_deaths) + settings)
+        _write(
+            folder, text + _settings(model, prefix, lease_s, max_deaths, context_tokens) + settings
+        )
         environ: dict[str, str] = {"REDIS_URL": redis_url}
         for place in places:
             environ |= place.environ
@@ -165,7 +169,9 @@ def _write(folder: Path, settings: str) -> None:
     (folder / "firstline.toml").write_text(settings)
 
 
-def _settings(model_url: str, prefix: str, lease_s: float, max_deaths: int) -> str:
+def _settings(
+    model_url: str, prefix: str, lease_s: float, max_deaths: int, context_tokens: int
+) -> str:
     # Kills come faster than leases expire, so an early turn meets more of them than any limit
     # of deaths allows; then the person is told, which is not a loss (reliability, section 2).
     return f"""
@@ -177,7 +183,7 @@ port = 0
 backend = "openai_api"
 base_url = "{model_url}"
 model = "scripted"
-context_tokens = 8192
+context_tokens = {context_tokens}
 [roles]
 planner = ["moe"]
 [turns]

@@ -12,7 +12,7 @@ from tests.drills.figures import RecordFigure
 from tests.drills.fleet import fleet
 from tests.drills.places import Tally, a_sum, settle
 
-SETTLE_S = 60
+SETTLE_S = 45
 TIMES = 4
 
 

@@ -118,6 +118,17 @@ async def test_a_question_remembered_twice_is_named(
     assert rules(await auditor.audit(pause_s=0)) == {"memory.turn_twice"}
 
 
+async def test_what_was_set_aside_is_counted_and_breaks_no_rule(
+    auditor: Auditor, redis: Redis, keys: Keys
+) -> None:
+    await redis.set(name_of(keys, "turn") + ":bad", "x", ex=60)
+
+    report = await auditor.audit(pause_s=0)
+
+    assert report.violations == []
+    assert report.counts == {"set aside": 1}
+
+
 async def test_what_the_bot_mends_in_between_is_not_told(
     auditor: Auditor, ledger: Ledger, redis: Redis, keys: Keys
 ) -> None:

@@ -78,6 +78,7 @@ class Gate:
         self.planned: list[Planned] = []
         self.refused: Counter[tuple[int, int]] = Counter()  # (status, code) -> times
         self.calls: list[tuple[float, str, str]] = []  # monotonic time, method, path
+        self.cut_after: Counter[str] = Counter()  # by method: accept, then drop the connection
         self._buckets: dict[str, Bucket] = {}
 
     @web.middleware
@@ -97,6 +98,9 @@ class Gate:
                 return self._limited(bucket, now, name)
             answer = await handler(request)
             answer.headers.update(bucket.headers(now, name))
+            if name == "talk" and self.cut_after[request.method] > 0 and request.transport:
+                self.cut_after[request.method] -= 1
+                request.transport.abort()
         except Refused as refused:
             self.refused[refused.status, refused.code] += 1
             return json_answer(refused.status, {"message": refused.message, "code": refused.code})
