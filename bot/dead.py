@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.stores.dead import DeadTurn
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.ledger import Acceptance
 from bot.records import Event, decode_event, encode
 from bot.settings import Settings
@@ -78,7 +79,7 @@ async def _settled(stores: Stores, turn: DeadTurn, *, replay: bool) -> bool:
         return await stores.dead.drop(turn)
     try:
         events = [decode_event(record) for record in turn.letter.events]
-    except msgspec.MsgspecError:
+    except READ_ERRORS:
         return False  # it can only be dropped
     for event in events:
         if await _asked_again(stores, turn, event) is Acceptance.FULL:

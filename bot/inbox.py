@@ -16,7 +16,7 @@ import structlog
 from adapters.chat.types import Author, Command, Message, NotAccepted, Press, Receipt
 from adapters.stores.changes import Change, Changes
 from adapters.stores.doorbell import Doorbell
-from adapters.stores.errors import StoreUnavailable
+from adapters.stores.errors import READ_ERRORS, StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
 from bot.admission import Admitted, Asker, Denied, Gate
 from bot.commands import STOP, Commands
@@ -143,7 +143,7 @@ class BotInbox:
                 await self._erase(heard.key, adapter, event_id, decode_answered(record))
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error
-        except msgspec.MsgspecError as error:
+        except READ_ERRORS as error:
             log.warning("store.bad_record", error=type(error).__name__)
             return
         log.info("event.retracted", adapter=adapter, came=change.name)
@@ -267,6 +267,6 @@ class BotInbox:
 def _read_last(record: bytes) -> Last | None:
     try:
         return decode_last(record)
-    except msgspec.MsgspecError as error:
+    except READ_ERRORS as error:
         log.warning("store.bad_record", error=type(error).__name__, size=len(record))
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 import structlog
 
 from adapters.stores.claim import Claim
 from adapters.stores.dead import DeadLetter
+from adapters.stores.errors import READ_ERRORS
 from bot.records import Ending, Event, decode_event, encode, newer_since
 from bot.running import RunningTurn
 
@@ -24,7 +24,7 @@ def opened(claim: Claim) -> RunningTurn | None:
         try:
             events.append(decode_event(record))
             ids.append(event_id)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except READ_ERRORS as error:
             log.error("store.bad_record", error=type(error).__name__, size=len(record))
             bad.append((event_id, record))
     return RunningTurn(claim, events, ids, unreadable=tuple(bad)) if events else None

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from adapters.chat.types import Message
+from adapters.stores.errors import READ_ERRORS
 from agents.events import CallsReturned, StepPlanned
 from agents.turns import EndState
 from tools.identity import Place, Principal
@@ -93,7 +94,7 @@ def newer_since(record: bytes) -> float | None:
     """When an event of a newer format was accepted (epoch seconds); None for any other."""
     try:
         stamp = _stamps.decode(record)
-    except msgspec.MsgspecError:
+    except READ_ERRORS:
         return None
     return stamp.accepted_at if stamp.format > NEWEST_FORMAT else None
 

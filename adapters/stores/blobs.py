@@ -9,6 +9,7 @@ import structlog
 
 from adapters.stores.batching import Batcher
 from adapters.stores.claim import Lease
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S
 from adapters.stores.memory_scripts import KEEP_BLOB
@@ -62,7 +63,7 @@ class RedisBlobs:
         [data] = await self._seal.open(key.tenant, name, [sealed])
         try:
             blob = Blob(data, media_type.decode(), msgspec.json.decode(label, type=Label))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except READ_ERRORS as error:
             log.warning("store.bad_record", error=type(error).__name__, size=len(label))
             return None
         return None if is_sealed(data) or hashlib.sha256(data).hexdigest() != sha256 else blob

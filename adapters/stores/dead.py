@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from adapters.stores.batching import Batcher, pairs
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.keys import Keys
 from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
@@ -65,6 +66,6 @@ class DeadLetters:
             name = self._keys.record(key, "dead")
             [plain] = await self._seal.open(key.tenant, name, [record])
             return DeadTurn(key, turn_id, _decoder.decode(plain))
-        except (ValueError, msgspec.MsgspecError) as error:
+        except READ_ERRORS as error:
             log.warning("store.bad_record", error=type(error).__name__, size=len(record))
             return None

@@ -10,6 +10,8 @@ StoreError
 
 from __future__ import annotations
 
+import msgspec
+
 
 class StoreError(Exception):
     """Root of the stores' errors."""
@@ -37,3 +39,7 @@ class Halted(StoreError):
 
 class StaleLease(StoreError):
     """The fence has moved on: this worker's late write was refused."""
+
+
+# What reading stored bytes can raise; msgspec lets bytes that are no UTF-8 through as `ValueError`.
+READ_ERRORS: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, RecursionError)

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from adapters.stores.batching import Batcher, pairs
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S
 from adapters.stores.memory_scripts import REMEMBER
@@ -105,6 +106,6 @@ def _read(record: bytes) -> Fact | None:
         return None
     try:
         return _decoder.decode(record[1:])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except READ_ERRORS as error:
         log.warning("store.bad_record", error=type(error).__name__, size=len(record))
         return None

@@ -13,6 +13,7 @@ from adapters.stores import memory_scripts
 from adapters.stores.batching import Batcher
 from adapters.stores.change_scripts import ERASE
 from adapters.stores.claim import Recap, read_recap
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S
 from adapters.stores.sealing import PLAIN, Seal, is_sealed
@@ -74,7 +75,7 @@ def decode_summary(record: bytes) -> Summary | None:
         raise UnknownFormat("a recap of an unknown format")
     try:
         return _summaries.decode(record[1:])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except READ_ERRORS as error:
         log.warning("store.bad_record", error=type(error).__name__, size=len(record))
         return None
 
@@ -87,7 +88,7 @@ def _decode_turn(record: bytes) -> Turn | None:
         return None
     try:
         return _turns.decode(record[1:])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except READ_ERRORS as error:
         log.warning("store.bad_record", error=type(error).__name__, size=len(record))
         return None
 

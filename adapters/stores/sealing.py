@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from adapters.stores.batching import Batcher, pairs
-from adapters.stores.errors import StoreRefused
+from adapters.stores.errors import READ_ERRORS, StoreRefused
 from adapters.stores.keys import Keys
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class AesSeal:
     def _read(self, tenant: str, record: bytes) -> _DataKey:
         try:
             known = _decoder.decode(record)
-        except msgspec.MsgspecError as error:
+        except READ_ERRORS as error:
             raise StoreRefused(f"the data key of tenant {tenant!r} is damaged") from error
         self._unwrap(tenant, known)
         return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from adapters.stores.batching import Batcher, pairs
+from adapters.stores.errors import READ_ERRORS
 from adapters.stores.keys import Keys
 from adapters.stores.sealing import PLAIN, Seal
 
@@ -40,5 +41,5 @@ class RedisThreads:
 def _read(record: bytes) -> StoredThread:
     try:
         return msgspec.json.decode(record, type=StoredThread)
-    except msgspec.DecodeError:
+    except READ_ERRORS:
         return StoredThread("", 0.0)
