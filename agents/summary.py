@@ -122,11 +122,14 @@ def exchanges_of(turns: Sequence[Turn]) -> list[list[Turn]]:
 
 
 def flowing(turns: Sequence[Turn], audience: str) -> tuple[Turn, ...]:
-    """The exchanges that everyone in the scope `audience` may read: all of one, or nothing."""
+    """The exchanges that everyone in the scope `audience` may read: all of one, or nothing.
+
+    One whose beginning was cut off goes too, so that no result comes without its call.
+    """
     return tuple(
         turn
         for exchange in exchanges_of(turns)
-        if all(each.label.may_flow_to(audience) for each in exchange)
+        if exchange[0].role == "user" and all(each.label.may_flow_to(audience) for each in exchange)
         for turn in exchange
     )
 

@@ -81,7 +81,7 @@ class Packer:
         numbered = sum(len(turn.images) for turn in history)
         asked = PromptMessage("user", user_text(question, place, first_image=numbered + 1))
         last = await counter.cut(asked, int(room * _MESSAGE_SHARE))
-        asking = (last,)
+        asking: tuple[PromptMessage, ...] = (last,)
         if about:  # right before the question: it may be another's in the next turn
             told = PromptMessage("user", f"About the person who asks, in their words:\n{about}")
             asking = (await counter.cut(told, int(room * _ABOUT_SHARE)), last)
