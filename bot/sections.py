@@ -125,6 +125,7 @@ class RedisSection(Section):
     cluster: bool = False
     wait_replicas: int = Field(default=0, ge=0, le=16)
     wait_timeout_s: float = Field(default=1.0, ge=0.01, le=60, allow_inf_nan=False)
+    shards: int = Field(default=4, ge=1, le=64)  # of each adapter's doorbell
 
     @model_validator(mode="after")
     def _known_scheme(self) -> RedisSection:
@@ -141,6 +142,20 @@ class RedisSection(Section):
     def where(self) -> str:
         """The address without its password."""
         return shown_url(self.url.get_secret_value()) if self.url else "embedded"
+
+
+class DoorbellSection(Section):
+    """What says which conversation to look at; unset, Redis does."""
+
+    url: Secret | None = None
+    replicas: int = Field(default=1, ge=1, le=5)
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> DoorbellSection:
+        urls = self.url.get_secret_value().split(",") if self.url else []
+        if not all(each.strip().startswith(("nats://", "tls://")) for each in urls):
+            raise fault("url", "must start with nats:// or tls://; several servers with commas")
+        return self
 
 
 class SlackAllow(Section):
@@ -184,7 +199,18 @@ class DiscordSection(Section):
     token: Secret | None = None
     api_url: Url = "https://discord.com/api/v10"
     gateway_url: Url | None = None  # unset: the API tells
+    shard_count: int | None = Field(default=None, ge=1, le=10_000)  # unset: no sharding
+    shard_ids: tuple[int, ...] = ()  # those this process serves; empty: all of them
     allow: DiscordAllow = DiscordAllow()
+
+    @model_validator(mode="after")
+    def _shards_exist(self) -> Self:
+        if self.shard_ids and self.shard_count is None:
+            raise ValueError("shard_ids needs shard_count: how many shards the bot has in all")
+        count = self.shard_count or 1
+        if bad := sorted(each for each in self.shard_ids if not 0 <= each < count):
+            raise ValueError(f"shard_ids {bad} must lie between 0 and {count - 1} (shard_count - 1)")
+        return self
 
     @property
     def enabled(self) -> bool:

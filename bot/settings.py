@@ -24,6 +24,7 @@ from bot.sections import (
     BudgetSection,
     DiscordAllow,
     DiscordSection,
+    DoorbellSection,
     LimitsSection,
     LogLevel,
     Lower,
@@ -49,6 +50,7 @@ __all__ = [
     "BudgetSection",
     "DiscordAllow",
     "DiscordSection",
+    "DoorbellSection",
     "LimitsSection",
     "MemorySection",
     "ModelsSection",
@@ -93,6 +95,7 @@ class Settings(Section):
     log_level: Annotated[LogLevel, Lower] = "info"
     log_format: Annotated[Literal["console", "json"], Lower] = "console"
     redis: RedisSection = RedisSection()
+    doorbell: DoorbellSection = DoorbellSection()
     slack: SlackSection = SlackSection()
     discord: DiscordSection = DiscordSection()
     models: ModelsSection = Field(default_factory=ModelsSection)

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adapters.stores import change_scripts, memory_scripts
+from adapters.stores import change_scripts, memory_scripts, redis_doorbell
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.budget import SPEND, RedisTally
@@ -22,10 +23,16 @@ from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from adapters.stores.mending import MEND
+from adapters.stores.redis_doorbell import RedisDoorbell
 from adapters.stores.scripts import ALL
 from adapters.stores.sealing import MasterKey, Seal, open_seal
 from adapters.stores.threads import RedisThreads
 from bot.settings import MemorySection, RedisSection, Settings
+
+if TYPE_CHECKING:
+    from adapters.stores.nats_doorbell import NatsBells
+
+_AFTER_LEASE_S = 1.0  # a dead worker's ring that came back before its lease ended would be lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,25 @@ class Stores:
     threads: RedisThreads
     tally: RedisTally
     seal: Seal
+    settings: Settings
+    nats: NatsBells | None
 
     def bell(self, adapter: str, *, consumer: str) -> Doorbell:
-        return Doorbell(self.redis, self.batcher, self.keys, adapter=adapter, consumer=consumer)
+        """The doorbell of one adapter; `consumer` names this process."""
+        redis, turns = self.settings.redis, self.settings.turns
+        idle_ms = int((turns.lease_s + _AFTER_LEASE_S) * 1000)
+        if self.nats is not None:
+            return self.nats.bell(adapter, idle_ms=idle_ms)
+        return RedisDoorbell(
+            self.redis,
+            self.batcher,
+            self.keys,
+            adapter=adapter,
+            consumer=consumer,
+            shards=redis.shards,
+            idle_ms=idle_ms,
+            longest_wait_ms=int(redis.timeout_s * 500),
+        )
 
 
 @asynccontextmanager
@@ -58,7 +81,10 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             url = await stack.enter_async_context(embedded_server(settings.data_dir))
         redis = _client(url, settings.redis)
         stack.push_async_callback(redis.aclose)
-        all_scripts = (*ALL, *change_scripts.ALL, *memory_scripts.ALL, MEND, SPEND)
+        all_scripts = (
+            *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
+            *(MEND, SPEND),
+        )
         version = await check_server(
             redis,
             embedded=given is None,
@@ -92,7 +118,26 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisThreads(batcher, keys, seal=seal),
             RedisTally(batcher, keys),
             seal,
+            settings,
+            await stack.enter_async_context(_nats(settings)),
         )
+
+
+@asynccontextmanager
+async def _nats(settings: Settings) -> AsyncIterator[NatsBells | None]:
+    """The doorbell's NATS, where the settings name one."""
+    if (url := settings.doorbell.url) is None:
+        yield None
+        return
+    try:
+        from adapters.stores.nats_doorbell import connect_nats
+    except ImportError as error:
+        raise StoreRefused(
+            "doorbell.url needs nats-py: pip install 'firstline[nats]', or unset it to use Redis"
+        ) from error
+    prefix, replicas = settings.redis.prefix, settings.doorbell.replicas
+    async with connect_nats(url.get_secret_value(), prefix=prefix, replicas=replicas) as bells:
+        yield bells
 
 
 def master_keys(memory: MemorySection) -> list[MasterKey]:

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 _TAKE_WAIT_MS = 1000
 _STORE_PAUSE_S = 1.0
+_LEAVE_S = 1.5  # to give back a lease or a ring at the end
 
 
 class Worker:
@@ -38,10 +39,10 @@ class Worker:
         self._adapter, self._bell, self._ledger, self._runner = adapter, bell, ledger, runner
         self._concurrent, self._renew_s, self._sweep_s = concurrent, renew_s, sweep_s
         self._drain_s = drain_s
-        self._places = asyncio.Semaphore(concurrent)
         self._running: dict[Lease, asyncio.Task[None]] = {}
-        self._lanes: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._lanes: dict[asyncio.Task[None], Ring] = {}
+        self._ended = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then let running turns end for at most `drain_s`."""
@@ -50,10 +51,10 @@ class Worker:
             renewing = loops.create_task(self._renew(), name=f"worker.renew.{self._adapter}")
             taking = [
                 loops.create_task(self._read(lanes), name=f"worker.read.{self._adapter}"),
-                loops.create_task(self._sweep(lanes), name=f"worker.sweep.{self._adapter}"),
+                loops.create_task(self._sweep(), name=f"worker.sweep.{self._adapter}"),
             ]
             await stop.wait()
-            self._stopping = True
+            self._stopping.set()
             for task in taking:
                 task.cancel()
             await self._drain()
@@ -82,16 +83,27 @@ class Worker:
 
     async def _read(self, lanes: asyncio.TaskGroup) -> None:
         while True:
+            while len(self._lanes) >= self._concurrent:
+                self._ended.clear()
+                await self._ended.wait()
+            free = self._concurrent - len(self._lanes)  # what we can't begin, others may
             try:
-                rings = await self._bell.take(wait_ms=_TAKE_WAIT_MS)
+                rings = await self._bell.take(limit=free, wait_ms=_TAKE_WAIT_MS)
             except StoreUnavailable as error:
                 log.warning("worker.store_down", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE_S)
                 continue
-            await self._start(rings, lanes)
+            for ring in rings:
+                lane = lanes.create_task(self._lane(ring), name=f"lane.{self._adapter}")
+                self._lanes[lane] = ring
+                lane.add_done_callback(self._leave)
 
-    async def _sweep(self, lanes: asyncio.TaskGroup) -> None:
-        """Ring for what is due, and take over the rings of dead workers."""
+    def _leave(self, lane: asyncio.Task[None]) -> None:
+        del self._lanes[lane]
+        self._ended.set()
+
+    async def _sweep(self) -> None:
+        """Ring for what is due."""
         while True:
             await asyncio.sleep(self._sweep_s)
             try:
@@ -99,12 +111,11 @@ class Worker:
                     self._adapter, again_ms=int(self._sweep_s * 1000)
                 ):
                     await self._bell.ring(conversation)
-                idle_ms = int(self._renew_s * 3000)
-                await self._start(await self._bell.adopt(idle_ms=idle_ms), lanes)
             except StoreUnavailable as error:
                 log.warning("worker.store_down", error=str(error))
 
     async def _renew(self) -> None:
+        """Keep leases, and after them rings: those must not come back before a lease ends."""
         while True:
             await asyncio.sleep(self._renew_s)
             for lease, task in list(self._running.items()):
@@ -118,36 +129,49 @@ class Worker:
                         task.cancel()
                 except StoreUnavailable as error:
                     log.warning("worker.store_down", error=str(error))
-
-    async def _start(self, rings: list[Ring], lanes: asyncio.TaskGroup) -> None:
-        for ring in rings:
-            await self._places.acquire()
-            lane = lanes.create_task(self._lane(ring), name=f"lane.{self._adapter}")
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            try:
+                await asyncio.gather(*map(self._bell.renew, self._lanes.values()))
+            except StoreUnavailable as error:
+                log.warning("worker.bell_down", error=str(error))
 
     async def _lane(self, ring: Ring) -> None:
+        is_done = False
         try:
-            await self._look(ConversationKey.parse(ring.conversation))
-            if not self._stopping:  # else the ring may still be needed by another process
-                await self._bell.done(ring)
+            is_done = await self._look(ConversationKey.parse(ring.conversation))
         except ValueError:
             log.warning("worker.bad_ring", adapter=self._adapter)
-            await self._bell.done(ring)
+            is_done = True
         except StoreUnavailable as error:
             log.warning("worker.store_down", error=str(error))
+            await self._pause()
         except StaleLease:
             log.warning("fence.stale", adapter=self._adapter)
         except Exception as error:
             log.exception("worker.lane_failed", error=type(error).__name__)
+            await self._pause()
         finally:
-            self._places.release()
+            await self._finish(ring, is_done=is_done)
 
-    async def _look(self, key: ConversationKey) -> None:
+    async def _pause(self) -> None:
+        """Before trying again what just failed; not at the end of this process."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STORE_PAUSE_S):
+                await self._stopping.wait()
+
+    async def _finish(self, ring: Ring, *, is_done: bool) -> None:
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await (self._bell.done(ring) if is_done else self._bell.give_back(ring))
+        except (StoreUnavailable, TimeoutError) as error:  # it comes back after its idle time
+            log.warning("worker.bell_down", error=str(error) or type(error).__name__)
+
+    async def _look(self, key: ConversationKey) -> bool:
+        """Run what waits there; whether there is nothing left for this ring."""
         more = True
-        while more and not self._stopping:
+        while more and not self._stopping.is_set():
             claim = await self._ledger.claim(key, owner=secrets.token_hex(8))
             more = claim is not None and await self._run(claim)
+        return not more
 
     async def _run(self, claim: Claim) -> bool:
         task = asyncio.current_task()
@@ -157,8 +181,9 @@ class Worker:
         try:
             return await self._runner.run(claim)
         except asyncio.CancelledError:
-            with contextlib.suppress(StoreUnavailable, StaleLease):
-                await self._ledger.give_back(claim.lease)
+            with contextlib.suppress(StoreUnavailable, StaleLease, TimeoutError):
+                async with asyncio.timeout(_LEAVE_S):
+                    await self._ledger.give_back(claim.lease)
             raise
         finally:
             del self._running[claim.lease]

@@ -11,10 +11,10 @@ import pytest
 
 from adapters.stores.batching import Batcher
 from adapters.stores.connection import connect
-from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Acceptance, Ledger
+from adapters.stores.redis_doorbell import RedisDoorbell, shard_of
 from tests.drills.figures import RecordFigure
 from tests.drills.ledger_load import (
     PLACES,
@@ -228,11 +228,15 @@ async def test_an_emptied_redis_is_set_up_again_by_itself(
     async with redis_server(tmp_path) as server, batching(server.url) as batcher:
         client, keys = connect(server.url), Keys("t")
         ledger = Ledger(batcher, keys)
-        bell = Doorbell(client, batcher, keys, adapter="slack", consumer="w")
+        bell = RedisDoorbell(client, batcher, keys, adapter="slack", consumer="w")
         await bell.open()
         for number in range(rounds):
             await accept(ledger, f"old{number}")
-            for harm in (("FLUSHALL",), ("SCRIPT", "FLUSH"), ("DEL", keys.bell("slack"))):
+            for harm in (
+                ("FLUSHALL",),
+                ("SCRIPT", "FLUSH"),
+                ("DEL", keys.bell("slack", shard_of("k", 4))),
+            ):
                 server.ask(*harm)
             began = monotonic()
             event = f"new{number}"
