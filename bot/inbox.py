@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
@@ -225,21 +225,33 @@ class BotInbox:
         if (adapter, key.tenant) not in self._tenants:
             await self._ledger.serve_tenant(adapter, key.tenant)
             self._tenants.add((adapter, key.tenant))
-        accepted, _ = await asyncio.gather(
-            self._ledger.accept(
-                key,
-                event_id=message.event_id,
-                group=group,
-                record=encode(event),
-                sent_at=message.sent_at,
-                max_waiting=self._max_waiting,
-                author=author,
-                is_heard=is_heard,
-            ),
-            self._bells[adapter].ring(str(key)),
+        storing = self._ledger.accept(
+            key,
+            event_id=message.event_id,
+            group=group,
+            record=encode(event),
+            sent_at=message.sent_at,
+            max_waiting=self._max_waiting,
+            author=author,
+            is_heard=is_heard,
         )
+        accepted = await self._with_ring(adapter, str(key), storing)
         if command is not None and command[0] == STOP and accepted is Acceptance.ACCEPTED:
             await self._changes.stop(key)  # its own turn would come behind what it is to stop
+        return accepted
+
+    async def _with_ring(
+        self, adapter: str, conversation: str, storing: Awaitable[Acceptance]
+    ) -> Acceptance:
+        bell = self._bells[adapter]
+        if bell.is_in_step:
+            accepted, _ = await asyncio.gather(storing, bell.ring(conversation))
+            return accepted
+        accepted = await storing
+        try:
+            await bell.ring(conversation)
+        except StoreUnavailable as error:  # what is stored is found without it, only later
+            log.warning("inbox.bell_down", adapter=adapter, error=str(error))
         return accepted
 
     def _say_busy(self, message: Message) -> None:

@@ -27,6 +27,13 @@ class Doorbell(Protocol):
     `StoreUnavailable`.
     """
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether a ring issued right after a change of the ledger is heard after it.
+
+        Then both may travel together; else the change must be waited for first.
+        """
+
     async def open(self) -> None:
         """Be ready to take; a second call changes nothing. `ring` works without it."""
 

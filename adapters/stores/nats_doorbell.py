@@ -157,6 +157,7 @@ class NatsDoorbell:
         self._idle_s = idle_ms / 1000
         self._pull: JetStreamContext.PullSubscription | None = None
         self._look_at = 0.0
+        self.is_in_step = False
         self._held: dict[str, Msg] = {}
         self._unwanted: asyncio.Task[None] | None = None
 

@@ -111,6 +111,7 @@ class RedisDoorbell:
         self._idle_ms, self._longest_wait_ms = idle_ms, longest_wait_ms
         self._cursors = [b"0-0"] * shards
         self._adopt_at = 0.0
+        self.is_in_step = True  # a claim comes a round trip later
 
     async def open(self) -> None:
         await self._everywhere(_OPEN, _GROUP, self._consumer, _FORGET_MS)
