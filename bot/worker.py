@@ -135,12 +135,15 @@ class Worker:
                 log.warning("worker.bell_down", error=str(error))
 
     async def _lane(self, ring: Ring) -> None:
-        is_done = False
         try:
-            is_done = await self._look(ConversationKey.parse(ring.conversation))
+            key = ConversationKey.parse(ring.conversation)
         except ValueError:
             log.warning("worker.bad_ring", adapter=self._adapter)
-            is_done = True
+            await self._finish(ring, is_done=True)
+            return
+        is_done = False
+        try:
+            is_done = await self._look(key)
         except StoreUnavailable as error:
             log.warning("worker.store_down", error=str(error))
             await self._pause()

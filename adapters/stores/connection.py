@@ -112,6 +112,13 @@ async def check_server(
         )
     needed = {*_DIRECT.split(), *commands} | ({"WAIT"} if wait_replicas else set())
     await _check_permissions(redis, prefix=prefix, commands=needed)
+    if not allow_volatile and await _appendfsync(redis) in ("everysec", "no"):
+        log.warning(
+            "redis.may_lose_the_newest",
+            why="a crash of Redis' machine, or of Redis while its disk is busy, loses the last "
+            "seconds",
+            remedy="set appendfsync to always, or redis.wait_replicas",
+        )
     for info in infos:
         if info.get("connected_slaves", 0) < wait_replicas:
             log.warning(
@@ -144,6 +151,16 @@ def _check(info: dict[str, Any], *, embedded: bool, allow_volatile: bool) -> Non
             "Redis setting appendonly is 'no', so accepted work would not survive a restart; "
             "set it to 'yes' (or start with --allow-volatile for a trial)"
         )
+
+
+async def _appendfsync(redis: Redis) -> str | None:
+    """How Redis syncs its log; None where CONFIG is not for us, as on managed servers."""
+    try:
+        found = await redis.config_get("appendfsync")
+    except (RedisError, OSError, TimeoutError):
+        return None
+    value = found.get("appendfsync")
+    return value.decode() if isinstance(value, bytes) else value
 
 
 async def _check_permissions(redis: Redis, *, prefix: str, commands: set[str]) -> None:

@@ -124,7 +124,8 @@ def _launch(folder: Path, socket: Path, server: Path) -> None:
         "--unixsocketperm": "700",
         "--dir": str(folder),
         "--appendonly": "yes",
-        "--appendfsync": "everysec",
+        # With everysec a write may wait for a busy disk, after Redis has answered (row B1).
+        "--appendfsync": "always",
         "--save": "",
         "--maxmemory-policy": "noeviction",
         "--daemonize": "no",

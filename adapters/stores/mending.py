@@ -170,7 +170,7 @@ async def _mend(
 
 def _unreadable(answer: Any) -> list[str]:
     """The kinds of records that a claim brought and nobody can read."""
-    _, _, _, _, outbox, _, recap, pins, channel_pins = answer
+    outbox, recap, pins, channel_pins = (answer[place] for place in (4, 6, 7, 8))
     parts: tuple[tuple[str, Callable[[Any], object], Any], ...] = (
         ("outbox", lambda part: [int(index) for index, _ in pairs(part)], outbox),
         ("recap", read_recap, recap),
