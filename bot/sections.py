@@ -204,12 +204,12 @@ class DiscordSection(Section):
     allow: DiscordAllow = DiscordAllow()
 
     @model_validator(mode="after")
-    def _shards_exist(self) -> Self:
+    def _shards_exist(self) -> DiscordSection:
         if self.shard_ids and self.shard_count is None:
-            raise ValueError("shard_ids needs shard_count: how many shards the bot has in all")
+            raise fault("shard_count", "is needed beside shard_ids: how many there are in all")
         count = self.shard_count or 1
         if bad := sorted(each for each in self.shard_ids if not 0 <= each < count):
-            raise ValueError(f"shard_ids {bad} must lie between 0 and {count - 1} (shard_count - 1)")
+            raise fault("shard_ids", f"must lie between 0 and {count - 1}, not {bad}")
         return self
 
     @property

@@ -19,6 +19,7 @@ from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
 from adapters.stores.errors import StoreRefused
 from adapters.stores.facts import RedisFacts
+from adapters.stores.identifies import TAKE, RedisIdentifies
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
@@ -52,6 +53,9 @@ class Stores:
     settings: Settings
     nats: NatsBells | None
 
+    def identifies(self, adapter: str, *, per_day: int) -> RedisIdentifies:
+        return RedisIdentifies(self.batcher, self.keys, adapter=adapter, per_day=per_day)
+
     def bell(self, adapter: str, *, consumer: str) -> Doorbell:
         """The doorbell of one adapter; `consumer` names this process."""
         redis, turns = self.settings.redis, self.settings.turns
@@ -83,7 +87,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(redis.aclose)
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
-            *(MEND, SPEND),
+            *(MEND, SPEND, TAKE),
         )
         version = await check_server(
             redis,

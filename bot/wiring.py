@@ -47,7 +47,7 @@ async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = 
         metrics = Metrics()
         with_page = settings.web.enabled and role == "all"
         page = _browser(settings, stores, router) if with_page else None
-        adapters = _platforms(settings) + ([page] if page else [])
+        adapters = _platforms(settings, stores) + ([page] if page else [])
         if interactive:
             banner = [*demonstration_lines(router), *_page_lines(settings, page)]
             adapters.append(_terminal(_terminal_channel(), banner))
@@ -157,7 +157,7 @@ def _page_lines(settings: Settings, page: BrowserAdapter | None) -> list[str]:
     return [f"The page: http://{settings.web.host}:{settings.web.port}/"] if page else []
 
 
-def _platforms(settings: Settings) -> list[ChatAdapter]:
+def _platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
     adapters: list[ChatAdapter] = []
     slack, discord = settings.slack, settings.discord
     if slack.bot_token is not None and slack.app_token is not None:
@@ -171,13 +171,17 @@ def _platforms(settings: Settings) -> list[ChatAdapter]:
             )
         )
     if discord.token is not None:
-        from adapters.chat.discord import DiscordAdapter
+        from adapters.chat.discord import DiscordAdapter, Shards
+        from adapters.chat.identifies import PER_DAY
 
+        count = discord.shard_count
         adapters.append(
             DiscordAdapter(
                 token=discord.token.get_secret_value(),
                 api_url=discord.api_url,
                 gateway_url=discord.gateway_url,
+                shards=Shards(count, discord.shard_ids or tuple(range(count))) if count else None,
+                identifies=stores.identifies("discord", per_day=PER_DAY),
             )
         )
     return adapters

@@ -71,7 +71,8 @@ class Intake:
 
     def said(self, message: discord.Message) -> None:
         if _by_a_person(message):
-            self._spawn(self.take(message), f"discord message {message.id}", event_id=str(message.id))
+            event_id = str(message.id)
+            self._spawn(self.take(message), f"discord message {event_id}", event_id=event_id)
 
     def edited(self, message: discord.Message) -> None:
         """Previews of links come this way too; then the time of the last edit is an old one."""

@@ -50,6 +50,7 @@ class Socket:
 class Session:
     session_id: str
     intents: int
+    shard: tuple[int, int] = (0, 1)
     seq: int = 0
     log: list[tuple[int, str, Any]] = field(default_factory=list)
     socket: Socket | None = None
@@ -65,6 +66,7 @@ class Gateway:
         self.content_intent_granted = True
         self.sessions: dict[str, Session] = {}
         self.counts: Counter[str] = Counter()
+        self.shards: list[int] = []  # as they identified
         self.url = ""
 
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
@@ -105,20 +107,31 @@ class Gateway:
         if data["intents"] & MESSAGE_CONTENT and not self.content_intent_granted:
             await socket.close(4014)
             return None
-        session = Session(secrets.token_hex(8), data["intents"], socket=socket)
+        shard_id, count = data.get("shard") or (0, 1)
+        self.shards.append(shard_id)
+        session = Session(
+            secrets.token_hex(8), data["intents"], shard=(shard_id, count), socket=socket
+        )
         self.sessions[session.session_id] = session
         guild = {"id": str(self._world.guild_id), "unavailable": True}
         ready = {
             "v": 10,
             "user": self._world.bot.payload(),
-            "guilds": [guild],
+            "shard": [shard_id, count],
+            "guilds": [guild] if self._serves_guild(session) else [],
             "session_id": session.session_id,
             "resume_gateway_url": self.url,
             "application": {"id": str(self._world.application_id), "flags": 1 << 18},
         }
         await self._dispatch(session, "READY", ready)
-        await self._dispatch(session, "GUILD_CREATE", self._world.guild_payload())
+        if self._serves_guild(session):
+            await self._dispatch(session, "GUILD_CREATE", self._world.guild_payload())
         return session
+
+    def _serves_guild(self, session: Session) -> bool:
+        """A guild belongs to one shard (docs.discord.com, gateway, sharding)."""
+        shard_id, count = session.shard
+        return (self._world.guild_id >> 22) % count == shard_id
 
     async def _resume(self, socket: Socket, data: Json) -> Session | None:
         session = self.sessions.get(data["session_id"] or "")
@@ -138,7 +151,8 @@ class Gateway:
         """Dispatch a message to every session whose intents ask for it."""
         dm = posted.channel.kind == "dm"
         for session in list(self.sessions.values()):
-            if session.intents & (DIRECT_MESSAGES if dm else GUILD_MESSAGES):
+            here = session.shard[0] == 0 if dm else self._serves_guild(session)
+            if here and session.intents & (DIRECT_MESSAGES if dm else GUILD_MESSAGES):
                 payload = self._world.message_payload(posted, event=True)
                 bot = self._world.bot
                 told = dm or posted.author is bot or bot in posted.mentions

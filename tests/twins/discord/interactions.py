@@ -57,15 +57,32 @@ class Interactions:
         if command is None:
             raise AssertionError(f"the bot has no command {name!r}")
         given = [{"name": key, "type": 3, "value": value} for key, value in options.items()]
+        data = {"id": command["id"], "name": name, "type": 1, "options": given}
+        await self._dispatch(asked, {"type": 2, "data": data})
+        return asked
+
+    async def press(self, user: User, message: Posted, custom_id: str) -> Interaction:
+        """A person presses a button; it must stand under the message."""
+        if custom_id not in message.buttons:
+            raise AssertionError(f"no button {custom_id!r} under {message.content!r}")
+        channel = message.channel
+        asked = Interaction(self._world.new_id(), secrets.token_hex(16), channel, user)
+        self.by_token[asked.token] = asked
+        shown = self._world.message_payload(message)
+        data = {"custom_id": custom_id, "component_type": 2, "id": 1}
+        await self._dispatch(asked, {"type": 3, "data": data, "message": shown})
+        return asked
+
+    async def _dispatch(self, asked: Interaction, what: Json) -> None:
+        channel, user = asked.channel, asked.user
         payload: Json = {
             "id": str(asked.id),
             "application_id": str(self._world.application_id),
-            "type": 2,
             "token": asked.token,
             "version": 1,
             "channel": self._world.channel_payload(channel),
             "channel_id": str(channel.id),
-            "data": {"id": command["id"], "name": name, "type": 1, "options": given},
+            **what,
             "entitlements": [],
             "locale": "en-US",
             "attachment_size_limit": 10 * 1024 * 1024,
@@ -78,7 +95,6 @@ class Interactions:
             payload |= {"guild_id": str(self._world.guild_id), "context": 0}
             payload |= {"member": self._world.member_payload(user)}
         await self._gateway.broadcast("INTERACTION_CREATE", payload)
-        return asked
 
     def _known(self, request: web.Request, limit_s: float) -> Interaction:
         asked = self.by_token.get(request.match_info["token"])

@@ -143,6 +143,7 @@ class Rest:
         if body.get("nonce") is not None:
             facts["nonce"] = str(body["nonce"])
         facts["files"] = [self._world.add_file(name, content) for name, content in files]
+        facts["components"] = list(body.get("components") or ())
         facts["allowed_mentions"] = body.get("allowed_mentions")
         return self._world.add_message(channel, self._world.bot, content, **facts)
 
@@ -166,6 +167,8 @@ class Rest:
     def rewrite(self, posted: Posted, body: Json) -> None:
         if "content" in body:
             posted.content = self._content(body)
+        if "components" in body:
+            posted.components = list(body["components"] or ())
         posted.flags = int(body.get("flags") or posted.flags)
         posted.allowed_mentions = body.get("allowed_mentions")
         posted.edits.append((time.monotonic(), posted.content))

@@ -103,8 +103,36 @@ class DiscordTwin:
         return thread
 
     def delete(self, message_id: str) -> None:
-        """A person deletes a message."""
+        """A message is gone, and the bot was not told."""
         del self.world.messages[int(message_id)]
+
+    async def edit(self, message_id: str, text: str) -> None:
+        """A person changes what they said."""
+        posted = self.message(message_id)
+        self.rest.rewrite(posted, {"content": text})
+        await self.gateway.message("MESSAGE_UPDATE", posted)
+
+    async def unfurl(self, message_id: str) -> None:
+        """A link in a message grows a preview: told as an update, though nobody edited it."""
+        await self.gateway.message("MESSAGE_UPDATE", self.message(message_id))
+
+    async def take_away(self, *message_ids: str) -> None:
+        """A person, or a moderator with many at once, deletes messages."""
+        posted = [self.world.messages.pop(int(message_id)) for message_id in message_ids]
+        where: Json = {"channel_id": str(posted[0].channel.id)}
+        if posted[0].channel.kind != "dm":
+            where["guild_id"] = str(self.world.guild_id)
+        if len(posted) == 1:
+            await self.gateway.broadcast("MESSAGE_DELETE", {"id": str(posted[0].id), **where})
+        else:
+            ids = [str(each.id) for each in posted]
+            await self.gateway.broadcast("MESSAGE_DELETE_BULK", {"ids": ids, **where})
+
+    async def press(self, user: User, message_id: str, kind: str) -> str:
+        """Press the button of this kind under a message; returns the interaction's id."""
+        posted = self.message(message_id)
+        custom_id = next(each for each in posted.buttons if f":{kind}:" in each)
+        return str((await self.interactions.press(user, posted, custom_id)).id)
 
     def message(self, message_id: str) -> Posted:
         return self.world.messages[int(message_id)]

@@ -64,12 +64,19 @@ class Posted:
     flags: int = 0
     nonce: str | None = None
     allowed_mentions: Json | None = None
+    components: list[Json] = field(default_factory=list)
     edits: list[tuple[float, str]] = field(default_factory=list)
     posted_at: float = field(default_factory=time.monotonic)
 
     @property
     def ephemeral(self) -> bool:
         return bool(self.flags & 64)
+
+    @property
+    def buttons(self) -> list[str]:
+        """The custom ids of its buttons."""
+        rows = (row.get("components", ()) for row in self.components)
+        return [each["custom_id"] for row in rows for each in row]
 
 
 class World:
@@ -152,7 +159,7 @@ class World:
             "mention_roles": [],
             "attachments": posted.files,
             "embeds": [],
-            "components": [],
+            "components": posted.components,
             "pinned": False,
             "flags": posted.flags,
             "type": 19 if posted.reply_to else 0,

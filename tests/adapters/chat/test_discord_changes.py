@@ -1,0 +1,241 @@
+"""What people change on Discord: edits, deletions, buttons, an outage; real discord.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from adapters.chat.discord import DiscordAdapter, Shards
+from adapters.chat.identifies import DAY_S, PER_DAY, ProcessBudget
+from tests.contracts.chat import RecordingInbox
+from tests.twins.discord import DiscordTwin
+from tools.identity import tenant_of
+
+
+@asynccontextmanager
+async def running(
+    discord: DiscordTwin, inbox: RecordingInbox, **options: object
+) -> AsyncIterator[DiscordAdapter]:
+    adapter = DiscordAdapter(
+        token=discord.token,
+        api_url=discord.api_url,
+        gateway_url=discord.gateway_url,
+        first_backoff_s=0.1,
+        **options,  # type: ignore[arg-type]
+    )
+    task = asyncio.create_task(adapter.run(inbox))
+    try:
+        await discord.wait_for(lambda: adapter.connected)
+        yield adapter
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_an_edit_is_told_with_the_whole_message_and_a_preview_is_not() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox):
+        said = await discord.say(discord.alice, discord.general, "helo", mention_bot=True)
+        await inbox.next()
+        await discord.unfurl(said)
+        await discord.edit(said, f"{discord.bot.mention} hello")
+        await discord.wait_for(lambda: inbox.revised)
+        await discord.edit(said, "hello, everybody else")
+        await discord.wait_for(lambda: len(inbox.revised) == 2)
+
+    texts = [(message.event_id, message.text) for message, _ in inbox.revised]
+    assert texts == [(said, "hello"), (said, "hello, everybody else")]
+
+
+async def test_deletions_are_told_one_by_one_and_many_at_once() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox):
+        said = [await discord.say(discord.alice, discord.general, "x") for _ in range(3)]
+        direct = await discord.say(discord.alice, discord.dm, "y")
+        await discord.take_away(said[0])
+        await discord.take_away(said[1], said[2])
+        await discord.take_away(direct)
+        await discord.wait_for(lambda: len(inbox.retracted) == 4)
+        guild = tenant_of("discord", str(discord.world.guild_id))
+
+    assert sorted(inbox.retracted) == sorted(
+        [("discord", guild, each) for each in said]
+        + [("discord", tenant_of("discord", "dm"), direct)]
+    )
+
+
+async def test_what_the_store_could_not_take_is_offered_again() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox):
+        said = await discord.say(discord.alice, discord.dm, "first")
+        await inbox.next()
+        inbox.down = True
+        await discord.edit(said, "second")
+        await discord.take_away(said)
+        await asyncio.sleep(0.3)
+        inbox.down = False
+        await discord.wait_for(lambda: inbox.retracted, 15)
+
+    assert [message.text for message, _ in inbox.revised] == ["second"], "and in their order"
+
+
+async def test_the_stop_button_stands_under_a_running_reply_only() -> None:
+    inbox = RecordingInbox()
+    inbox.pressed = "Only who asked can do that."
+    async with DiscordTwin() as discord, running(discord, inbox) as adapter:
+        said = await discord.say(discord.alice, discord.general, "tell me", mention_bot=True)
+        reply = adapter.reply(await inbox.next())
+        shown = await reply.open(None)
+        pressed = await discord.press(discord.bob, shown, "stop")
+        told = await discord.wait_for(lambda: discord.answer_to(pressed))
+        await reply.deliver(0, "Done.", token="t0")
+        await reply.aclose()
+
+        (press,) = inbox.presses
+        assert (press.kind, press.event_id, press.adapter) == ("stop", said, "discord")
+        assert press.channel == str(discord.general.id)
+        assert press.author.user_id == str(discord.bob.id)
+        assert (told.content, told.ephemeral) == (inbox.pressed, True)
+        assert discord.message(shown).buttons == []
+
+
+async def test_a_placeholder_that_nobody_knows_of_is_adopted() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox) as adapter:
+        await discord.say(discord.alice, discord.general, "tell me", mention_bot=True)
+        message = await inbox.next()
+        killed = adapter.reply(message)
+        shown = await killed.open(None)
+        await killed.aclose()
+        discord.rest.nonces.clear()  # Discord forgets them after minutes
+
+        successor = adapter.reply(message)
+        assert await successor.open(None, again=True) == shown
+        await successor.deliver(0, "Here it is.", token="t0")
+        await successor.aclose()
+
+        assert [each.content for each in discord.posted(discord.general)] == ["Here it is."]
+
+
+async def test_a_reply_is_taken_back_whole_and_again_without_complaint() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox) as adapter:
+        await discord.say(discord.alice, discord.general, "tell me", mention_bot=True)
+        message = await inbox.next()
+        reply = adapter.reply(message)
+        await reply.open(None)
+        ids = [await reply.deliver(n, f"part {n}", token=f"t{n}") for n in range(3)]
+        await reply.aclose()
+        await adapter.remove(message.conversation, ids)
+        await adapter.remove(message.conversation, ids)
+
+        assert discord.posted(discord.general) == []
+
+
+async def test_replies_go_out_without_the_gateway() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord:
+        async with running(discord, inbox):
+            await discord.say(discord.alice, discord.general, "tell me", mention_bot=True)
+            message = await inbox.next()
+        identified = discord.gateway.counts["identify"]
+        worker = DiscordAdapter(token=discord.token, api_url=discord.api_url)
+        task = asyncio.create_task(worker.answer_only())
+        reply = worker.reply(message)
+        await reply.open(None)
+        assert worker.connected
+        await reply.deliver(0, "From a worker.", token="t0")
+        await reply.aclose()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert [each.content for each in discord.posted(discord.general)] == ["From a worker."]
+        assert discord.gateway.counts["identify"] == identified
+        assert not worker.connected
+
+
+async def test_what_was_said_while_the_bot_was_away_is_heard_once_and_in_order() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord:
+        async with running(discord, inbox):
+            await discord.say(discord.alice, discord.general, "before", mention_bot=True)
+            await inbox.next()
+        thread = await discord.start_thread(discord.general, discord.alice)
+        missed = [
+            await discord.say(discord.alice, discord.general, "one", mention_bot=True),
+            await discord.say(discord.alice, discord.general, "to others"),
+            await discord.say(discord.alice, thread, "two", mention_bot=True),
+            await discord.say(discord.alice, discord.dm, "three"),
+            await discord.say(
+                discord.alice, discord.staff, "never spoken to here", mention_bot=True
+            ),
+        ]
+        guild = tenant_of("discord", str(discord.world.guild_id))
+        inbox.heard_until = {
+            guild: {str(discord.general.id): 1.0, "": 1.0},
+            tenant_of("discord", "dm"): {str(discord.dm.id): 1.0, "": 1.0},
+        }
+        async with running(discord, inbox):
+            heard = [(await inbox.next()).event_id for _ in range(3)]
+            await asyncio.sleep(0.3)
+
+    assert heard == [missed[0], missed[2], missed[3]]
+    assert inbox.is_empty
+
+
+async def test_a_first_install_answers_nothing_that_was_said_before() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord:
+        await discord.say(discord.alice, discord.general, "old", mention_bot=True)
+        async with running(discord, inbox):
+            await asyncio.sleep(0.5)
+
+    assert inbox.is_empty
+
+
+async def test_a_process_hears_the_guilds_of_its_shards_alone() -> None:
+    own, other = RecordingInbox(), RecordingInbox()
+    async with DiscordTwin() as discord:
+        mine = (discord.world.guild_id >> 22) % 2
+        async with (
+            running(discord, own, shards=Shards(2, (mine,))),
+            running(discord, other, shards=Shards(2, (1 - mine,)), name="other"),
+        ):
+            await discord.wait_for(lambda: len(discord.gateway.sessions) == 2)
+            await discord.say(discord.alice, discord.general, "for one", mention_bot=True)
+            assert (await own.next()).text == "for one"
+            await asyncio.sleep(0.2)
+
+        assert sorted(discord.gateway.shards) == [0, 1]
+    assert other.is_empty
+
+
+async def test_a_crash_loop_stays_under_the_identifies_of_a_day() -> None:
+    now = [0.0]
+    budget = ProcessBudget(clock=lambda: now[0])
+    taken = 0
+    for _ in range(int(DAY_S) // 30):  # a crash every half minute, for a day
+        now[0] += 30.0
+        taken += await budget.take() == 0.0
+
+    assert taken == PER_DAY
+    assert 0 < await budget.take() <= 30.0 + 1
+
+
+async def test_no_session_begins_while_the_budget_is_spent() -> None:
+    class Spent:
+        asked = 0
+
+        async def take(self) -> float:
+            self.asked += 1
+            return 0.0 if self.asked > 3 else 0.05
+
+    budget = Spent()
+    async with DiscordTwin() as discord, running(discord, RecordingInbox(), identifies=budget):
+        assert budget.asked == 4
+        assert discord.gateway.counts["identify"] == 1
