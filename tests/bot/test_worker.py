@@ -1,0 +1,176 @@
+"""Workers that share one Redis: what one can't finish or begin, another does."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from adapters.models.scripted import Reply, Say, ScriptedBackend, Step, demo_policy
+from agents.ports import ModelRequest
+from bot.app import Bot
+from bot.settings import Settings
+from bot.worker import Worker
+from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
+from tests.nats_servers import NatsServer, jetstream
+
+SLOW = "Take your time"
+
+
+class SlowAtFirst:
+    """Takes `seconds` for the first slow question, and is quick from then on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.asked = seconds, 0
+
+    def __call__(self, request: ModelRequest) -> Reply:
+        reply = demo_policy(request)
+        if SLOW not in request.messages[-1].text or not isinstance(reply, Say | Step):
+            return reply
+        self.asked += 1
+        return Say(reply.text, 0, self.seconds) if self.asked == 1 else reply
+
+
+@pytest.fixture
+def shared(tmp_path: Path, redis_url: str) -> Settings:
+    """Settings of processes that share a Redis; their leases outlast the tests."""
+    return settings_in(
+        tmp_path,
+        **{
+            "redis.url": redis_url,
+            "redis.prefix": f"t{secrets.token_hex(4)}",
+            "redis.allow_volatile": True,
+            "turns.lease_s": 60,
+            "turns.renew_s": 20,
+        },
+    )
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    server = jetstream(tmp_path / "nats")
+    server.start()
+    yield server
+    server.kill()
+
+
+def worker_of(bot: Bot, *, concurrent: int = 8, drain_s: float = 0.2) -> Worker:
+    assert bot._runner is not None
+    return Worker(
+        adapter="browser",
+        bell=bot.stores.bell("browser", consumer=secrets.token_hex(4)),
+        ledger=bot.stores.ledger,
+        runner=bot._runner,
+        concurrent=concurrent,
+        renew_s=0.2,
+        sweep_s=60,
+        drain_s=drain_s,
+    )
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[asyncio.Event]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+
+
+async def test_a_turn_that_outlives_a_stop_is_finished_by_another_at_once(
+    shared: Settings,
+) -> None:
+    model, chat = SlowAtFirst(50), Chat()
+    backend = ScriptedBackend("scripted", model)
+    async with (
+        bot_with(chat, shared, backend) as (one, _),
+        bot_with(chat, shared, backend) as (other, _),
+        working(worker_of(one)) as stop,
+    ):
+        await one.inbox.accept(message(f"{SLOW}: what is 6*7?"))
+        await until(lambda: model.asked == 1)
+        async with working(worker_of(other)):
+            stop.set()
+            await until(lambda: chat.delivered, 5)
+
+    assert "42" in chat.delivered["t1-1"][0]
+    assert len(chat.delivered["t1-1"]) == 1
+
+
+async def test_what_waits_behind_a_turn_that_is_cut_is_answered_too(shared: Settings) -> None:
+    model, chat = SlowAtFirst(50), Chat()
+    backend = ScriptedBackend("scripted", model)
+    async with (
+        bot_with(chat, shared, backend) as (one, _),
+        bot_with(chat, shared, backend) as (other, _),
+    ):
+        async with working(worker_of(one)):
+            await one.inbox.accept(message(f"{SLOW}: what is 6*7?"))
+            await until(lambda: model.asked == 1)
+            await one.inbox.accept(message("What is 2*4?", number=2))
+        async with working(worker_of(other)):
+            await until(lambda: len(chat.delivered) == 2, 5)
+
+    assert "42" in chat.delivered["t1-1"][0]
+    assert "8" in chat.delivered["t1-2"][0]
+
+
+async def test_a_full_worker_leaves_the_rest_to_one_with_room(shared: Settings) -> None:
+    model, chat = SlowAtFirst(50), Chat()
+    backend = ScriptedBackend("scripted", model)
+    async with (
+        bot_with(chat, shared, backend) as (one, _),
+        bot_with(chat, shared, backend) as (other, _),
+        working(worker_of(one, concurrent=1)),
+    ):
+        await one.inbox.accept(message(f"{SLOW}: what is 6*7?"))
+        await until(lambda: model.asked == 1)
+        for number in range(5):
+            await one.inbox.accept(message("What is 2*4?", thread=f"other{number}"))
+        async with working(worker_of(other)):
+            await until(lambda: len(chat.delivered) == 5, 5)
+
+    assert all("8" in texts[0] for texts in chat.delivered.values())
+
+
+async def test_a_long_turns_ring_is_not_handed_to_another(shared: Settings) -> None:
+    turns = shared.turns.model_copy(update={"lease_s": 1.0, "renew_s": 0.2})
+    brief = shared.model_copy(update={"turns": turns})
+    model, chat = SlowAtFirst(3), Chat()
+    backend = ScriptedBackend("scripted", model)
+    async with bot_with(chat, brief, backend) as (bot, _):
+        observer = bot.stores.bell("browser", consumer="observer")
+        async with working(worker_of(bot)):
+            await bot.inbox.accept(message(f"{SLOW}: what is 6*7?"))
+            await until(lambda: model.asked == 1)
+            seen = []
+            while not chat.delivered:
+                seen += await observer.take(wait_ms=100)
+
+    assert seen == []
+    assert len(chat.opened["t1-1"]) == 1
+
+
+async def test_a_worker_listens_to_nats_and_an_outage_of_it_loses_nothing(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    chat = Chat()
+    settings = settings_in(tmp_path, **{"doorbell.url": nats.url})
+    async with bot_with(chat, settings) as (bot, stop), asyncio.TaskGroup() as group:
+        group.create_task(bot.run(stop))
+        await bot.inbox.accept(message("What is 6*7?"))
+        await until(lambda: chat.delivered, 5)
+        await asyncio.to_thread(nats.kill)
+        await bot.inbox.accept(message("What is 2*4?", number=2))
+        await asyncio.to_thread(nats.start)
+        await until(lambda: len(chat.delivered) == 2)
+        stop.set()
+
+    assert "42" in chat.delivered["t1-1"][0]
+    assert "8" in chat.delivered["t1-2"][0]
