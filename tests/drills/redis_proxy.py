@@ -67,6 +67,9 @@ class RedisProxy:
             self._writers -= ends
             for end in ends:
                 end.transport.abort()
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await end.wait_closed()
 
     async def _carry(
         self,
