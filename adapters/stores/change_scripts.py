@@ -97,7 +97,9 @@ return 1
     completes=True,
 )
 
+# What was set aside as unreadable (mending.py) goes too.
 _FORGET_MEMORY = """
+for n = 3, 11 do redis.call('DEL', KEYS[n] .. ':bad') end
 redis.call('DEL', KEYS[7], KEYS[11])
 redis.call('HDEL', KEYS[9], 'record', 'covers', 'dropped')
 redis.call('HINCRBY', KEYS[9], 'epoch', 1)

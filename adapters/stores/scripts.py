@@ -91,6 +91,7 @@ redis.call('EXPIRE', KEYS[8], ARGV[6])
 redis.call('EXPIRE', KEYS[13], ARGV[6])
 local person = string.sub(redis.call('HGET', KEYS[4], 'group') or '', 2)
 local facts = ARGV[7] .. #person .. ':' .. person
+local known = redis.pcall('HGETALL', facts)  -- a damaged one costs nobody a turn
 redis.call('EXPIRE', facts, ARGV[6])
 local now = now_ms()
 redis.call('ZADD', KEYS[12], now + ARGV[2] + ARGV[5], ARGV[3])
@@ -103,7 +104,7 @@ start = start + math.max(0, math.floor((open - window / 2) / (window / 2)) * (wi
 return {redis.call('INCR', KEYS[2]), now, redis.call('HGETALL', KEYS[4]),
   redis.call('LRANGE', KEYS[5], 0, -1), redis.call('HGETALL', KEYS[6]),
   redis.call('LRANGE', KEYS[7], start, -1), redis.call('HGETALL', KEYS[9]),
-  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[13]), redis.call('HGETALL', facts)}
+  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[13]), known.err and {} or known}
 """
 )
 

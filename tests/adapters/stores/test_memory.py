@@ -250,6 +250,26 @@ async def test_a_claim_brings_the_facts_of_who_asks_and_keeps_them_longer(
     assert int(await batcher.command("TTL", keys.facts("slack:T1", "U1"))) > 1000
 
 
+async def test_facts_of_a_wrong_kind_cost_nobody_a_turn(
+    batcher: Batcher, keys: Keys, ledger: Ledger
+) -> None:
+    await batcher.command("SADD", keys.facts("slack:T1", "U1"), "x")
+
+    assert (await claim(ledger)).facts == {}
+
+
+async def test_what_was_set_aside_is_forgotten_too(
+    batcher: Batcher, keys: Keys, ledger: Ledger, changes: Changes
+) -> None:
+    await batcher.command("RPUSH", keys.record(KEY, "recap"), "1{}")  # a recap is a hash
+    await talk(ledger, [1])
+    aside = keys.record(KEY, "recap:bad")
+    assert await batcher.command("EXISTS", aside)
+    await changes.forget(KEY)
+
+    assert not await batcher.command("EXISTS", aside)
+
+
 async def test_facts_stay_within_their_number_however_many_come_at_once(
     batcher: Batcher, keys: Keys
 ) -> None:
