@@ -146,7 +146,7 @@ async def test_a_long_turns_ring_is_not_handed_to_another(shared: Settings) -> N
     backend = ScriptedBackend("scripted", model)
     async with bot_with(chat, brief, backend) as (bot, _):
         observer = bot.stores.bell("browser", consumer="observer")
-        async with working(worker_of(bot)):
+        async with working(worker_of(bot, concurrent=1)):
             await bot.inbox.accept(message(f"{SLOW}: what is 6*7?"))
             await until(lambda: model.asked == 1)
             seen = []
