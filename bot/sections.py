@@ -170,6 +170,7 @@ class SlackSection(Section):
     bot_token: Secret | None = None
     app_token: Secret | None = None
     api_url: Url = "https://slack.com/api"
+    updates_per_minute: int = Field(default=45, ge=1, le=100_000)
     allow: SlackAllow = SlackAllow()
 
     @model_validator(mode="after")

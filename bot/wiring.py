@@ -168,6 +168,7 @@ def _platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
                 bot_token=slack.bot_token.get_secret_value(),
                 app_token=slack.app_token.get_secret_value(),
                 api_url=slack.api_url,
+                updates_per_minute=slack.updates_per_minute,
             )
         )
     if discord.token is not None:

@@ -106,6 +106,7 @@ class OnSlack:
         self.settings = f"""
 [slack]
 api_url = "{slack.api_url}"
+updates_per_minute = 10000
 [slack.allow]
 workspaces = ["{slack.world.team_id}"]
 channels = [{names}]
