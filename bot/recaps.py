@@ -78,6 +78,10 @@ class Recaps:
             self._wishes[wish.key] = wish
             self._wished.set()
 
+    @property
+    def is_busy(self) -> bool:
+        return self._wished.is_set()
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
