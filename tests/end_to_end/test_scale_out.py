@@ -55,6 +55,13 @@ class Fleet:
         assert len(found) == 1, "one worker runs the turn"
         return found[0]
 
+    async def pending(self) -> list[str]:
+        """Who holds a ring, as docs/scaling.md has the reader ask; a name ends in a process id."""
+        async with redis_asyncio.Redis.from_url(self.redis_url) as redis:
+            bells = [key async for key in redis.scan_iter("fl:*bell:*")]
+            found = [await redis.xpending(bell, "workers") for bell in bells]
+        return [each["name"].decode() for bell in found for each in bell["consumers"]]
+
     async def leases(self) -> list[bytes]:
         async with redis_asyncio.Redis.from_url(self.redis_url) as redis:
             return [key async for key in redis.scan_iter("*:lease")]
@@ -104,7 +111,10 @@ async def test_the_turn_of_a_killed_worker_is_finished_by_another(tmp_path: Path
         await thread.say(f"{SLOW}: what is 6*7?")
         await slack.wait_for(lambda: model.asked == 1)
         await slack.wait_for(lambda: thread.replies())  # the first sign of it
-        await processes.worker_that_asks(url).kill()
+        victim = processes.worker_that_asks(url)
+        (name,) = await processes.pending()
+        assert name.endswith(f"-{victim.pid}")
+        await victim.kill()
         killed_at = time.monotonic()
         await thread.reply(1, "42")
         took_s = time.monotonic() - killed_at
