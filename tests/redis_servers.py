@@ -162,6 +162,17 @@ def redis_cluster(folder: Path, *, nodes: int = 3) -> Iterator[Sequence[RedisSer
             server.stop()
 
 
+@asynccontextmanager
+async def redis_nodes(folder: Path, *, nodes: int = 3) -> AsyncIterator[Sequence[RedisServer]]:
+    """`redis_cluster` for a test that has a loop of its own."""
+    cluster = redis_cluster(folder, nodes=nodes)
+    servers = await asyncio.to_thread(cluster.__enter__)
+    try:
+        yield servers
+    finally:
+        await asyncio.to_thread(cluster.__exit__, None, None, None)
+
+
 def _node(folder: Path) -> RedisServer:
     options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
     return RedisServer(folder, *options, "--cluster-port", str(free_port()))

@@ -20,12 +20,13 @@ from adapters.stores.mending import Unreadable, mended, sweep
 from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
-__all__ = ["RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "one_line"]
+__all__ = ["DELETED", "RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "one_line"]
 
 _T = TypeVar("_T")
 _TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gone fade away
 _GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
+DELETED = "deleted"  # the reason of a turn whose question was taken back
 RETENTION_S = 30 * 24 * 3600
 _SEEN_TTL_S = RETENTION_S  # P1: by it an edit or a deletion finds its conversation
 
@@ -224,6 +225,8 @@ class Ledger:
 
         Kept for later: `answer` says where the reply stands (found by `turn_id`, and by the ids
         in `also`), `last` is what it takes to answer anew, `dead` makes it a dead letter.
+        Raises `Halted` when the question was deleted at the last instant, unless that is the
+        `reason` given (`DELETED`).
         """
         tenant = lease.key.tenant
         [answer] = await self._sealed(lease.key, "answers", answer)
@@ -269,7 +272,11 @@ class Ledger:
 
     async def serve_tenant(self, adapter: str, tenant: str) -> None:
         """Remember that the adapter's sweeper must look after this tenant."""
-        await self._batcher.command("SADD", self._keys.tenants(adapter), tenant)
+        name = self._keys.tenants(adapter)
+        await asyncio.gather(
+            self._batcher.command("SADD", name, tenant),
+            self._batcher.command("EXPIRE", name, _TENANTS_TTL_S),
+        )
 
     async def due(self, adapter: str, *, again_ms: int) -> list[str]:
         """Conversations whose ring or worker was lost; each is given to one sweeper only."""

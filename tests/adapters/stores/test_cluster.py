@@ -14,7 +14,7 @@ from adapters.stores.batching import Batcher, Script
 from adapters.stores.cluster import key_of
 from adapters.stores.connection import connect_cluster, server_version
 from adapters.stores.errors import StoreUnavailable
-from tests.redis_servers import RedisServer, redis_cluster
+from tests.redis_servers import RedisServer, redis_nodes
 
 ADD = Script(
     "return redis.call('INCRBY', KEYS[1], ARGV[1]) + redis.call('INCRBY', KEYS[2], ARGV[1])"
@@ -23,10 +23,8 @@ ADD = Script(
 
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[Sequence[RedisServer]]:
-    cluster = redis_cluster(tmp_path)
-    servers = await asyncio.to_thread(cluster.__enter__)
-    yield servers
-    await asyncio.to_thread(cluster.__exit__, None, None, None)
+    async with redis_nodes(tmp_path) as servers:
+        yield servers
 
 
 @asynccontextmanager
