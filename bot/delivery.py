@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Message, ReplyStream
 from adapters.stores.changes import Changes
+from adapters.stores.errors import Halted
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from bot.health import Metrics
@@ -53,6 +55,13 @@ class Delivery:
             turn.posted[index] = await _send(reply, index, text, token, tried.get(index))
             if then is not None:
                 await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=then)
+
+    async def remember_last(self, turn: RunningTurn) -> None:
+        """The last part is out, but the turn can't close: who takes it back needs its id."""
+        if turn.posted:
+            index = max(turn.posted)
+            with contextlib.suppress(Halted):
+                await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=None)
 
     async def take_back(self, turn: RunningTurn, adapter: ChatAdapter, reply: ReplyStream) -> None:
         """The question was deleted: nothing of its reply stays, nor of its memory."""

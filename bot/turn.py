@@ -10,7 +10,7 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
 from adapters.stores.errors import Halted, StoreError
-from adapters.stores.ledger import Claim, Ledger
+from adapters.stores.ledger import DELETED, Claim, Ledger
 from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
 from bot.delivery import Delivery, parts_to_send
@@ -82,8 +82,9 @@ class TurnRunner:
                 return False
             more = await self._close(turn, ending)
             self._ended(turn.last, ending)
-        except Halted as halt:  # edited: the next claim has the new text
+        except Halted as halt:  # edited, or deleted at the last instant: the next claim knows
             log.info("turn.begins_anew", turn=turn.turn_id, why=halt.kind)
+            await self._delivery.remember_last(turn)
             await self._ledger.give_back(claim.lease)
             return True
         finally:
@@ -95,7 +96,7 @@ class TurnRunner:
 
     async def _erased(self, turn: RunningTurn, adapter: ChatAdapter) -> bool:
         """Take an answer away whose question was deleted; a platform that is away has time."""
-        ending: Ending | None = Ending("stopped", "deleted")
+        ending: Ending | None = Ending("stopped", DELETED)
         try:
             await self._delivery.erase(turn, adapter)
         except AdapterError as error:
@@ -125,7 +126,7 @@ class TurnRunner:
     ) -> Ending | None:
         """The end state, or None while the platform can't take the reply for the moment.
 
-        Raises `Halted` for an edit only.
+        Raises `Halted` for an edit.
         """
         try:
             if turn.claim.halt in ("delete", "forget"):
@@ -217,7 +218,7 @@ class TurnRunner:
         if kind == "delete":
             await self._delivery.take_back(turn, adapter, reply)
             turn.posted.clear()
-            return Ending("stopped", "deleted")
+            return Ending("stopped", DELETED)
         if kind == "forget":
             await self._delivery.open(turn, reply)
             await self._delivery.put(turn, reply, parts_to_send((FORGOTTEN,)))

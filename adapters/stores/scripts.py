@@ -188,9 +188,9 @@ CLOSE = Script(
     NOW
     + _FENCED
     + """
-if redis.call('HGET', KEYS[4], 'halt') == 'forget' then
-  ARGV[8], ARGV[9], ARGV[10] = '', '', ''
-end
+local halt = redis.call('HGET', KEYS[4], 'halt')
+if halt == 'delete' and ARGV[6] ~= 'deleted' then return redis.error_reply('HALTED delete') end
+if halt == 'forget' then ARGV[8], ARGV[9], ARGV[10] = '', '', '' end
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[10], ARGV[4], ARGV[8])
   for n = 11, #ARGV do redis.call('HSET', KEYS[10], ARGV[n], ARGV[8]) end

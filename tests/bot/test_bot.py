@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class Chat:
     opened: dict[str, list[str | None]] = field(default_factory=dict)  # placeholders given
     asked: dict[str, list[str]] = field(default_factory=dict)  # event ids replied to
     removed: list[str] = field(default_factory=list)
+    delivering: Callable[[int], Awaitable[None]] | None = None  # while part n is on its way
     runs: int = 0
     connected: bool = True
     limits: Limits = Limits(part_chars=2000, edits_per_window=5, window_s=1)  # noqa: RUF009
@@ -62,6 +63,7 @@ class Chat:
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
+            self.removed.append(message_id)
             self.delivered.pop(message_id.rpartition(".")[0], None)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
@@ -87,6 +89,8 @@ class ChatReply:
         self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
     ) -> str:
         self.chat.delivered.setdefault(self.message_id, []).append(text)
+        if self.chat.delivering is not None:
+            await self.chat.delivering(index)
         return f"{self.message_id}.{index}"
 
     async def remove(self) -> None:

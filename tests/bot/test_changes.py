@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.chat.types import Author, Press
+from adapters.chat.types import Author, Limits, Press
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from adapters.stores.ledger import Claim
 from agents.ports import ModelRequest
@@ -220,6 +220,27 @@ async def test_a_message_deleted_after_the_answer_takes_the_answer_and_its_memor
     assert list(chat.delivered) == ["t1-2"]
     assert "secret" not in memory
     assert "Another word" in memory
+
+
+async def test_a_message_deleted_at_the_last_instant_takes_every_part_along(
+    tmp_path: Path,
+) -> None:
+    chat, parrot = Chat(limits=Limits(600, edits_per_window=5, window_s=1.0)), Parrot()
+    parrot.slow = False
+    async with running(tmp_path, chat, parrot) as bot:
+
+        async def delete(index: int) -> None:
+            if index == 1:
+                await bot.inbox.retract("browser", TENANT, "t1-1")
+
+        chat.delivering = delete
+        await bot.inbox.accept(message("word " * 150))
+        (end,) = await ends(bot)
+        memory = await remembered(bot)
+
+    assert (end["state"], end["reason"]) == ("stopped", "deleted")
+    assert chat.removed == ["t1-1", "t1-1.0", "t1-1.1"]
+    assert memory == ""
 
 
 async def test_one_of_two_joined_messages_deleted_is_left_out_of_the_answer(
