@@ -70,6 +70,7 @@ def _what_runs(settings: Settings, config: Path | None) -> Table:
     _row(table, "settings", ", ".join([*files, "environment"]))
     _row(table, "data", str(settings.data_dir.absolute()))
     _row(table, "Redis", _redis(settings))
+    _row(table, "doorbell", settings.doorbell.where)
     _row(table, "Slack", shown_url(settings.slack.api_url) if settings.slack.enabled else "off")
     discord = settings.discord
     _row(table, "Discord", shown_url(discord.api_url) if discord.enabled else "off")

@@ -157,6 +157,12 @@ class DoorbellSection(Section):
             raise fault("url", "must start with nats:// or tls://; several servers with commas")
         return self
 
+    @property
+    def where(self) -> str:
+        """The addresses without their passwords."""
+        urls = self.url.get_secret_value().split(",") if self.url else []
+        return ", ".join(shown_url(each.strip()) for each in urls) or "in Redis"
+
 
 class SlackAllow(Section):
     workspaces: SlackWorkspaces = ()

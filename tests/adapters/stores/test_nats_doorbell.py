@@ -95,6 +95,13 @@ def test_an_address_of_another_kind_is_refused() -> None:
         DoorbellSection(url=Secret("nats://a:4222,http://b"))
 
 
+def test_its_address_is_shown_without_a_password() -> None:
+    url = Secret("nats://bot:secret@a:4222, tls://b:4222")
+
+    assert DoorbellSection(url=url).where == "nats://a:4222, tls://b:4222"
+    assert "secret" not in repr(DoorbellSection(url=url))
+
+
 def test_without_the_extra_the_setting_is_refused_with_its_remedy(tmp_path: Path) -> None:
     code = (
         "import asyncio, json, pathlib, sys; sys.modules['nats'] = None\n"
