@@ -64,13 +64,14 @@ class Changes:
         """Replace a waiting event, or begin its running turn anew with `record`."""
         [record] = await self._seal.close(key.tenant, self._keys.record(key, "event"), [record])
         words: list[str | bytes | int] = [one_line(event_id), record]
-        return Change(await self._batcher.run(scripts.REVISE, self._keys.of(key), words))
+        names = self._keys.of(key)
+        return Change(await self._batcher.run(scripts.REVISE, names, words, replicated=True))
 
     async def retract(self, key: ConversationKey, event_id: str, *, turn_id: str) -> Change:
         """Take a waiting event out of the line, or end its running turn."""
         names = [*self._keys.of(key), self._keys.closed(key.tenant)]
         words: list[str | bytes | int] = [str(key), one_line(event_id), turn_id]
-        return Change(await self._batcher.run(scripts.RETRACT, names, words))
+        return Change(await self._batcher.run(scripts.RETRACT, names, words, replicated=True))
 
     async def answer(self, key: ConversationKey, turn_id: str) -> bytes | None:
         """Where the reply of a closed turn stands, as `Ledger.close` was told."""
