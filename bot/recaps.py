@@ -27,7 +27,7 @@ from tools.identity import ConversationKey
 
 log = structlog.get_logger(__name__)
 
-_FULL = 0.7  # of the prompt's room for history; the planner's window cuts at 0.8
+_FULL = 0.6  # of the prompt's room for history; the planner's window cuts at 0.8
 _KEPT = 0.25  # of that room, in what stays as it was said
 _MOST_ENTRIES = 60  # a claim brings at least 50 of what no recap covers, and at most 100
 _KEPT_ENTRIES = 24
@@ -69,8 +69,11 @@ class Recaps:
         self._wished = asyncio.Event()
 
     def offer(self, wish: Wish, *, entries: int) -> None:
-        """Remember the conversation if it is long enough; never waits and never fails."""
-        if wish.fill < _FULL and entries < _MOST_ENTRIES:
+        """Remember the conversation if it is long enough; never waits and never fails.
+
+        A turn without a plan (a command) has no terms on which a model could be asked.
+        """
+        if not wish.fill or (wish.fill < _FULL and entries < _MOST_ENTRIES):
             return
         if self._resting.get(wish.key, 0.0) > self._clock():
             return

@@ -97,6 +97,7 @@ async def test_between_two_compactions_every_prompt_begins_like_the_one_before(
     async with talking(tmp_path, model) as (bot, chat):
         for number in range(1, 41):
             await say(bot, chat, number, f"Part {number}: {FILLER}")
+            await until(lambda: not bot._recaps.is_busy)
 
     prompts = [
         [each.text for each in request.messages]
@@ -107,6 +108,19 @@ async def test_between_two_compactions_every_prompt_begins_like_the_one_before(
     breaks = sum(after[: len(before)] != before for before, after in pairwise(prompts))
     assert 2 <= compactions <= 12
     assert breaks <= compactions
+
+
+async def test_the_notes_are_shown_to_who_asks_for_them(tmp_path: Path) -> None:
+    model = ScriptedBackend("scripted", policy, capabilities=SMALL)
+    async with talking(tmp_path, model) as (bot, chat):
+        await say(bot, chat, 1, FACT)
+        for number in range(2, 12):
+            await say(bot, chat, number, f"Part {number}: {FILLER}")
+        await until(lambda: sum(map(is_for_notes, model.requests)))
+        shown = await say(bot, chat, 12, "/memory show")
+
+    assert "My notes of what was said until " in shown
+    assert "> The spare key of the server room" in shown
 
 
 async def test_a_model_that_fails_at_notes_fails_no_turn(tmp_path: Path) -> None:

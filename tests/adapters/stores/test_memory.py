@@ -258,6 +258,29 @@ async def test_facts_of_a_wrong_kind_cost_nobody_a_turn(
     assert (await claim(ledger)).facts == {}
 
 
+IDS = st.text(max_size=6) | st.sampled_from(["T1", "1", "T1:facts:2", "{1:a}", "U1:", "*"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(one=st.tuples(IDS, IDS, IDS, IDS), two=st.tuples(IDS, IDS, IDS, IDS))
+def test_equal_ids_in_two_tenants_never_meet(
+    one: tuple[str, str, str, str], two: tuple[str, str, str, str]
+) -> None:
+    keys = Keys("p")
+
+    def names(ids: tuple[str, str, str, str]) -> set[str]:
+        tenant, channel, thread, user = ids
+        key = ConversationKey(tenant, "dm", channel, thread)
+        kinds = [keys.record(key, kind) for kind in ("event", "memory", "recap", "last")]
+        return {keys.facts(tenant, user), keys.blobs(key), keys.blob(key, "a"), *kinds}
+
+    if one[0] != two[0]:
+        assert names(one).isdisjoint(names(two))
+        assert not any(name.startswith(keys.tenant_start(one[0])) for name in names(two))
+    if one[1:3] == two[1:3] and one[0] == two[0] and one[3] != two[3]:
+        assert names(one) != names(two)
+
+
 async def test_what_was_set_aside_is_forgotten_too(
     batcher: Batcher, keys: Keys, ledger: Ledger, changes: Changes
 ) -> None:
