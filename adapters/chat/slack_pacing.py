@@ -10,17 +10,20 @@ from adapters.chat.pacing import Pool, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
 
 LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
-_PER_MINUTE = 40  # of the 50 a minute that Slack's third tier allows
 _TRIES = 5
 _CHANNELS = 2_000
 
 
 class Pools:
-    """Updates, deletions and reads are limited for the workspace, posts for one channel."""
+    """Updates, deletions and reads each have the workspace's limit, posts their channel's.
+
+    `updates` is this process' share of the 50 a minute that Slack's third tier allows.
+    """
 
     def __init__(self, *, updates: int, window_s: float, edit_every_s: float) -> None:
         self.updates = Pool(calls=updates, window_s=window_s, reserve=updates // 4)
-        self.deletes = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=0)
+        self.deletes = Pool(calls=updates, window_s=window_s, reserve=0)
+        self._share, self._window_s = updates, window_s
         self._reads: dict[str, Pool] = {}
         self._edit_every_s = edit_every_s
         self._posts: OrderedDict[str, Pool] = OrderedDict()
@@ -37,7 +40,8 @@ class Pools:
     def reads(self, method: str) -> Pool:
         """A backfill leaves some of it free: a reply that looks for its parts goes first."""
         if method not in self._reads:
-            self._reads[method] = Pool(calls=_PER_MINUTE, window_s=60.0, reserve=15)
+            pool = Pool(calls=self._share, window_s=self._window_s, reserve=self._share // 3)
+            self._reads[method] = pool
         return self._reads[method]
 
     def edits(self) -> Pool:
