@@ -119,7 +119,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisMemory(batcher, keys, retention_s=kept, seal=seal),
             RedisFacts(batcher, keys, retention_s=kept, seal=seal),
             RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
-            RedisThreads(batcher, keys, seal=seal),
+            RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),
             seal,
             settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from enum import IntEnum
 import msgspec
 
 from adapters.stores import change_scripts as scripts
-from adapters.stores.batching import Batcher, pairs
+from adapters.stores.batching import Argument, Batcher, pairs
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import RETENTION_S, one_line
 from adapters.stores.sealing import PLAIN, Seal
@@ -55,10 +56,18 @@ class Changes:
         answer = await self._batcher.command("HGETALL", self._keys.marks(tenant))
         return dict(_read_marks(answer))
 
-    async def stop(self, key: ConversationKey, event_id: str = "") -> bool:
-        """Stop the turn that answers `event_id`, or whatever runs; False when none does."""
-        words = [one_line(event_id)]
+    async def stop(self, key: ConversationKey, event_id: str = "", *, author: str = "") -> bool:
+        """Stop the turn that answers `event_id`, or whatever runs, if `author` asked for it (or
+        nobody is named); False when none does."""
+        words: list[Argument] = [one_line(event_id), author]
         return bool(await self._batcher.run(scripts.STOP, self._keys.of(key), words))
+
+    async def stop_all(self, channel: ConversationKey, *, author: str) -> int:
+        """Stop what runs for `author` in any conversation of the channel; returns how many."""
+        due = await self._batcher.command("ZRANGE", self._keys.due(channel.tenant), 0, -1)
+        keys = [key for each in due if (key := _parsed(each)) and key.channel == channel.channel]
+        stopped = await asyncio.gather(*(self.stop(key, author=author) for key in keys))
+        return sum(stopped)
 
     async def revise(self, key: ConversationKey, event_id: str, record: bytes) -> Change:
         """Replace a waiting event, or begin its running turn anew with `record`."""
@@ -95,7 +104,11 @@ class Changes:
         """Everything said here is gone and stays gone, also what runs or waits."""
         tenant = key.tenant
         names = [*self._keys.of(key), self._keys.closed(tenant), self._keys.dead(tenant)]
-        await self._batcher.run(scripts.FORGET, [*names, self._keys.blobs(key)], self._words(key))
+        await asyncio.gather(
+            self._batcher.run(scripts.FORGET, [*names, self._keys.blobs(key)], self._words(key)),
+            # The local page lists its conversations by what was said first in them.
+            self._batcher.command("HDEL", self._keys.threads(tenant), key.channel),
+        )
 
     def _words(self, key: ConversationKey) -> list[str | bytes | int]:
         return [str(key), self._retention_s, self._keys.blob_start(key)]
@@ -112,3 +125,10 @@ def _read_marks(answer: object) -> Iterator[tuple[str, float]]:
         with contextlib.suppress(ValueError):  # a bad one is as good as none (B7)
             if math.isfinite(at := float(value)):
                 yield name.decode(), at
+
+
+def _parsed(conversation: bytes) -> ConversationKey | None:
+    try:
+        return ConversationKey.parse(conversation.decode())
+    except ValueError:
+        return None

@@ -128,7 +128,8 @@ async def test_what_is_kept_of_closed_turns_is_read(store: Store) -> None:
     changes = Changes(batcher, keys, seal=seal)
     answer, last = await changes.answer(CLOSED, TURN), await changes.last(CLOSED)
     [dead] = await DeadLetters(batcher, keys, seal=seal).of("slack:T1")
-    [(thread, title)] = await RedisThreads(batcher, keys, seal=seal).of("slack:T1")
+    threads = RedisThreads(batcher, keys, seal=seal, clock=lambda: 1700000100.0)
+    [(thread, title)] = await threads.of("slack:T1")
     heard = await changes.heard("slack:T1", "C1:1")
     assert answer is not None
     assert last is not None

@@ -28,6 +28,7 @@ from adapters.stores.memory import (
     encode_turn,
 )
 from adapters.stores.retention import TenantPurge
+from adapters.stores.threads import RedisThreads, StoredThread
 from agents.summary import Summary
 from agents.turns import Text, Turn
 from tools.identity import ConversationKey
@@ -256,6 +257,18 @@ async def test_facts_of_a_wrong_kind_cost_nobody_a_turn(
     await batcher.command("SADD", keys.facts("slack:T1", "U1"), "x")
 
     assert (await claim(ledger)).facts == {}
+
+
+async def test_a_title_goes_with_its_conversation_or_with_its_retention(
+    batcher: Batcher, keys: Keys, changes: Changes
+) -> None:
+    threads = RedisThreads(batcher, keys, retention_s=100, clock=lambda: 1000.0)
+    for name, last_active in (("D1", 990.0), ("D2", 950.0), ("D3", 899.0)):
+        await threads.remember("slack:T1", name, StoredThread("said first", last_active))
+    await changes.forget(KEY)
+
+    assert [thread for thread, _ in await threads.of("slack:T1")] == ["D2"]
+    assert int(await batcher.command("HLEN", keys.threads("slack:T1"))) == 1
 
 
 IDS = st.text(max_size=6) | st.sampled_from(["T1", "1", "T1:facts:2", "{1:a}", "U1:", "*"])
