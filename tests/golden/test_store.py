@@ -35,6 +35,8 @@ from bot.records import (
 )
 from tests.bot.test_bot import Chat, bot_with, settings_in, until
 from tests.bot.test_memory_commands import EVERYONE
+from tests.drills.figures import RecordFigure
+from tests.drills.figures import record_figure as record_figure
 from tests.golden import stored
 from tools.identity import ConversationKey
 from tools.labels import Integrity, Label
@@ -143,7 +145,9 @@ async def test_what_is_kept_of_closed_turns_is_read(store: Store) -> None:
     assert (heard.key, heard.user_id) == (CLOSED, "U1")
 
 
-async def test_a_bot_of_today_finishes_the_turn_that_an_earlier_one_began(tmp_path: Path) -> None:
+async def test_a_bot_of_today_finishes_the_turn_that_an_earlier_one_began(
+    tmp_path: Path, record_figure: RecordFigure
+) -> None:
     chat = Chat("slack")
     settings = settings_in(tmp_path, **EVERYONE, **{"redis.prefix": "plain"})
     async with bot_with(chat, settings) as (bot, stop), asyncio.TaskGroup() as group:
@@ -152,6 +156,12 @@ async def test_a_bot_of_today_finishes_the_turn_that_an_earlier_one_began(tmp_pa
         await until(lambda: chat.delivered)
         stop.set()
 
+    record_figure(
+        row="A9",
+        promise="a store of each of the last two formats is read, and what it began is finished",
+        figure=f"format 1 (the first): {len(stored.read('v1', 'plain'))} keys, plain and sealed, "
+        "every kind of record read with its label; the begun turn's last part sent once",
+    )
     assert chat.delivered == {"m2": ["Truly."]}
 
 
