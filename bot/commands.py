@@ -16,7 +16,9 @@ from bot.privacy import PRIVATE, LocalOnly
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
-STOP = "stop"
+STOP, AGAIN = "stop", "again"
+DONE, NOTHING = "done", "nothing"  # what came of a typed one, which was done at once
+AGAIN_TOLD = "I am answering your last question here anew."
 _MOST_CHARS = 1000
 _DEFAULTS = frozenset({"default", "auto", "reset"})
 
@@ -51,7 +53,8 @@ class Commands:
             "remember": CommandEntry(
                 "let me remember something about you: `remember TEXT`", memory.remember
             ),
-            STOP: CommandEntry("stop the answer that is being made", self._stop),
+            STOP: CommandEntry("stop the answers that are being made for you", self._stop),
+            AGAIN: CommandEntry("answer my last question here anew", self._again),
         }
 
     def parse(self, text: str) -> tuple[str, str] | None:
@@ -147,9 +150,19 @@ class Commands:
         return "Forgotten. The next message starts a new conversation."
 
     async def _stop(self, key: ConversationKey, argument: str, asker: Asker) -> str:
-        """As a typed message it has already stopped what ran when it was accepted."""
-        await self._changes.stop(key)
-        return "Stopped."
+        """A slash command may carry no thread: then it speaks for the whole channel."""
+        person, stopped = asker.principal.user_id, argument == DONE
+        if not argument and key.thread is None:
+            stopped = bool(await self._changes.stop_all(key, author=person))
+        elif not argument:
+            stopped = await self._changes.stop(key, author=person)
+        return "Stopped." if stopped else "Nothing is being answered for you here."
+
+    async def _again(self, key: ConversationKey, argument: str, asker: Asker) -> str:
+        """Done by the inbox, for it makes a turn of its own."""
+        if argument == DONE:
+            return AGAIN_TOLD
+        return "There is no question of yours here that I answered last."
 
 
 def _where(key: ConversationKey) -> str:

@@ -13,25 +13,23 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import structlog
 
-from adapters.chat.types import Author, Command, Message, NotAccepted, Press, Receipt
+from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
 from adapters.stores.changes import Change, Changes
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import READ_ERRORS, StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
 from bot.admission import Admitted, Asker, Denied, Gate
-from bot.commands import STOP, Commands
+from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
+from bot.follow_ups import asked_again, erasing, read_last
 from bot.health import Metrics
 from bot.records import (
-    Answered,
     Event,
-    Last,
     decode_answered,
-    decode_last,
     encode,
     turn_id_of,
 )
-from tools.identity import ConversationKey, Place, Principal
-from tools.labels import Label, label_of
+from tools.identity import ConversationKey
+from tools.labels import label_of
 
 log = structlog.get_logger(__name__)
 
@@ -90,9 +88,9 @@ class BotInbox:
         if self._closed:
             raise NotAccepted("this process is stopping")
         message = self._tidied(message)
-        event = self._event(message, verdict)
         try:
-            accepted = await self._store(event)
+            message = await self._at_once(message, verdict)
+            accepted = await self._store(self._event(message, verdict))
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error
         if accepted is Acceptance.FULL:
@@ -100,6 +98,19 @@ class BotInbox:
             if message.addressing != "command":  # its adapter answers it at once
                 self._say_busy(message)
         return _RECEIPTS[accepted]
+
+    async def _at_once(self, message: Message, verdict: Admitted) -> Message:
+        """A typed command whose own turn would come too late does its work here; the turn tells
+        what came of it."""
+        command = self._commands.parse(message.text)
+        if command == (STOP, ""):
+            key, author = message.conversation, message.author.user_id
+            stopped = await self._changes.stop(key, author=author)
+            return msgspec.structs.replace(message, text=f"!{STOP} {DONE if stopped else NOTHING}")
+        if command == (AGAIN, ""):
+            excuse = await self._again(message.conversation, verdict)
+            return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
+        return message
 
     async def command(self, command: Command) -> str:
         verdict = self._gate.admit(command.conversation, command.author)
@@ -109,6 +120,8 @@ class BotInbox:
         try:
             asker = Asker(verdict.principal, is_private=True)
             name, argument = command.name, command.argument
+            if name == AGAIN:
+                return await self._again(command.conversation, verdict) or AGAIN_TOLD
             return await self._commands.run(command.conversation, name, argument, asker)
         except StoreUnavailable:
             return STORE_DOWN
@@ -140,7 +153,11 @@ class BotInbox:
             if change is Change.TOO_LATE and (
                 record := await self._changes.answer(heard.key, turn_id)
             ):
-                await self._erase(heard.key, adapter, event_id, decode_answered(record))
+                answered, now = decode_answered(record), self._clock()
+                event = erasing(
+                    heard.key, adapter=adapter, event_id=event_id, answered=answered, now=now
+                )
+                await self._store(event, is_heard=False)
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error
         except READ_ERRORS as error:
@@ -163,7 +180,7 @@ class BotInbox:
             if press.kind == "stop":
                 stopped = await self._changes.stop(heard.key, press.event_id)
                 return "" if stopped else NOTHING_TO_STOP
-            return await self._again(heard.key, press, verdict)
+            return await self._again(heard.key, verdict, event_id=press.event_id)
         except StoreUnavailable:
             return STORE_DOWN
 
@@ -173,41 +190,22 @@ class BotInbox:
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error
 
-    async def _again(self, key: ConversationKey, press: Press, verdict: Admitted) -> str:
-        """The last question once more, its reply in the place of the old one."""
-        record = await self._changes.last(key)
-        last = None if record is None else _read_last(record)
-        if last is None or press.event_id not in last.event_ids:
+    async def _again(
+        self, key: ConversationKey, verdict: Admitted, *, event_id: str | None = None
+    ) -> str:
+        """The last question once more, its reply in the place of the old one.
+
+        Only for who asked it, and of `event_id` only while that is the last one.
+        """
+        last = read_last(await self._changes.last(key))
+        if last is None or (event_id is not None and event_id not in last.event_ids):
             return NOT_THE_LAST
-        message = last.events[-1].message
-        asked = [event.message for event in last.events]
-        message = msgspec.structs.replace(
-            message,
-            event_id=f"{press.event_id.partition('!')[0]}!{last.turn_id}",
-            text="\n".join(filter(None, (each.text for each in asked))),
-            attachments=tuple(file for each in asked for file in each.attachments),
-        )
-        old = Answered(last.turn_id, last.message_ids)
+        if last.events[-1].principal.user_id != verdict.principal.user_id:
+            return NOT_YOURS
+        message, old = asked_again(last)
         event = msgspec.structs.replace(self._event(message, verdict), replaces=old)
         accepted = await self._store(event, is_heard=False)
         return BUSY if accepted is Acceptance.FULL else ""
-
-    async def _erase(
-        self, key: ConversationKey, adapter: str, event_id: str, answered: Answered
-    ) -> None:
-        """Taking an answer away is work like answering: stored, and done by a worker."""
-        where = Place(key.tenant, key.place, key.channel, key.thread)
-        author = Author("", "bot")
-        message = Message(f"{event_id}!erased", adapter, key, author, "", self._clock(), "", "dm")
-        event = Event(
-            message,
-            Principal(key.tenant, "", "bot"),
-            where,
-            Label(),
-            self._clock(),
-            erases=answered,
-        )
-        await self._store(event, is_heard=False)
 
     def _event(self, message: Message, verdict: Admitted) -> Event:
         label = label_of(verdict.place, verdict.principal)
@@ -221,7 +219,7 @@ class BotInbox:
         # A command, and what is done for another turn, is a turn of its own.
         alone = command is not None or event.replaces or event.erases
         mark = "!" if command or event.erases else "="
-        group = f"{mark}{message.event_id}" if alone else f"={author}"
+        group = f"{mark}{author} {message.event_id}" if alone else f"={author}"
         if (adapter, key.tenant) not in self._tenants:
             await self._ledger.serve_tenant(adapter, key.tenant)
             self._tenants.add((adapter, key.tenant))
@@ -235,10 +233,7 @@ class BotInbox:
             author=author,
             is_heard=is_heard,
         )
-        accepted = await self._with_ring(adapter, str(key), storing)
-        if command is not None and command[0] == STOP and accepted is Acceptance.ACCEPTED:
-            await self._changes.stop(key)  # its own turn would come behind what it is to stop
-        return accepted
+        return await self._with_ring(adapter, str(key), storing)
 
     async def _with_ring(
         self, adapter: str, conversation: str, storing: Awaitable[Acceptance]
@@ -274,11 +269,3 @@ class BotInbox:
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)
         log.info("admission.denied", adapter=adapter, reason=verdict.reason)
-
-
-def _read_last(record: bytes) -> Last | None:
-    try:
-        return decode_last(record)
-    except READ_ERRORS as error:
-        log.warning("store.bad_record", error=type(error).__name__, size=len(record))
-        return None

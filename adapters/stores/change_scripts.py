@@ -30,13 +30,16 @@ local function waiting(event)
 end
 """
 
-# ARGV event ('': whatever runs) · 1 when a turn will be stopped, 0 when there is none to stop.
+# ARGV event ('': whatever runs), author ('': anybody's)
+# 1 when a turn will be stopped, 0 when there is none to stop.
 STOP = Script(
     _RUNNING
     + """
 local place, events = place_in_turn(ARGV[1])
 if events == 0 or (ARGV[1] ~= '' and place == 0) or is_command() then return 0 end
 if redis.call('HEXISTS', KEYS[4], 'ending') == 1 then return 0 end
+local asked = string.match(redis.call('HGET', KEYS[4], 'group') or '', '^=([^ ]*)')
+if ARGV[2] ~= '' and asked ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[4], 'halt', 'stop')
 return 1
 """,

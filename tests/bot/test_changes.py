@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.chat.types import Author, Limits, Press
+from adapters.chat.types import Author, Command, Limits, Message, Press
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from adapters.stores.ledger import Claim
 from agents.ports import ModelRequest
 from bot.app import Bot
 from bot.inbox import NOT_THE_LAST, NOT_YOURS, NOTHING_TO_STOP, TOO_OLD
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
-from tools.identity import tenant_of
+from tools.identity import ConversationKey, tenant_of
 
 TENANT = tenant_of("browser", "local")
 PERSON = Author("operator", "operator")
@@ -77,7 +77,7 @@ async def test_a_stopped_answer_keeps_what_was_said_and_is_remembered_so(tmp_pat
         again = await bot.inbox.press(press("stop"))
 
     (text,) = chat.delivered["t1-1"]
-    assert text.startswith("1: ")
+    assert text.startswith("1:")
     assert text.endswith("_(stopped)_")
     assert "you say" not in text
     assert (end["state"], end["reason"]) == ("stopped", "by a person")
@@ -95,6 +95,42 @@ async def test_stop_as_a_message_does_not_wait_behind_what_it_stops(tmp_path: Pa
 
     assert "you say" not in chat.delivered["t1-1"][0]
     assert chat.delivered["t1-2"] == ["Stopped."]
+
+
+async def test_a_typed_stop_stops_nobody_elses_answer(tmp_path: Path) -> None:
+    chat, parrot = Chat(), Parrot()
+    other = msgspec.structs.replace(message("!stop", number=2), author=Author("x", "operator"))
+    async with running(tmp_path, chat, parrot) as bot:
+        await bot.inbox.accept(message("A very long question about many different things"))
+        await until(lambda: parrot.asked)
+        await bot.inbox.accept(other)
+        parrot.slow = False
+        await ends(bot, 2)
+
+    assert "you say" in chat.delivered["t1-1"][0]
+    assert "Nothing is being answered for you" in chat.delivered["t1-2"][0]
+
+
+async def test_a_slash_command_without_a_thread_stops_ones_answers_in_the_whole_channel(
+    tmp_path: Path,
+) -> None:
+    def in_thread(thread: str, person: str) -> Message:
+        key = ConversationKey(TENANT, "dm", "C1", thread)
+        said = message("A very long question about many different things", thread=thread)
+        return msgspec.structs.replace(said, conversation=key, author=Author(person, "operator"))
+
+    chat, parrot = Chat(), Parrot()
+    channel = ConversationKey(TENANT, "dm", "C1")
+    async with running(tmp_path, chat, parrot) as bot:
+        for thread, person in (("a", "operator"), ("b", "operator"), ("c", "x")):
+            await bot.inbox.accept(in_thread(thread, person))
+        await until(lambda: parrot.asked == 3)
+        told = await bot.inbox.command(Command("stop", "", "browser", channel, PERSON))
+        parrot.slow = False
+        closed = await ends(bot, 3)
+
+    assert told == "Stopped."
+    assert sorted(each["state"] for each in closed) == ["answered", "stopped", "stopped"]
 
 
 async def test_only_who_asked_may_press_and_only_where_they_asked(tmp_path: Path) -> None:
@@ -298,6 +334,27 @@ async def test_an_answer_given_anew_stands_in_the_place_of_the_old_one(tmp_path:
     assert chat.delivered["t1-1"][:2] == ["1: A word, you say.", "2: A word, you say."]
     assert memory == "user A word | assistant 2: A word, you say."
     assert (second, too_late) == ("", NOT_THE_LAST)
+
+
+async def test_a_typed_again_answers_anew_in_place_and_only_who_asked_may_say_it(
+    tmp_path: Path,
+) -> None:
+    chat, parrot = Chat(), Parrot()
+    parrot.slow = False
+    other = msgspec.structs.replace(message("!again", number=2), author=Author("x", "operator"))
+    async with running(tmp_path, chat, parrot) as bot:
+        await bot.inbox.accept(message("A word"))
+        await ends(bot)
+        await bot.inbox.accept(other)
+        await ends(bot, 2)
+        before = list(chat.delivered["t1-1"])
+        await bot.inbox.accept(message("!again", number=3))
+        await ends(bot, 4)
+
+    assert before == ["1: A word, you say."]
+    assert "no question of yours" in chat.delivered["t1-2"][0]
+    assert chat.delivered["t1-1"][1:] == ["2: A word, you say."]
+    assert "anew" in chat.delivered["t1-3"][0]
 
 
 async def test_an_event_that_ends_every_worker_is_told_and_kept_as_a_dead_letter(
