@@ -17,7 +17,7 @@ from adapters.stores.redis_doorbell import RedisDoorbell
 from tests.nats_servers import jetstream
 from tests.redis_servers import RedisServer
 
-IDLE_S = 0.6
+IDLE_S = 0.4
 LONG_S = 30.0
 
 

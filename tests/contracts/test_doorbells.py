@@ -87,8 +87,8 @@ async def test_a_ring_nobody_finished_comes_back_to_one_other(place: Place) -> N
         await dead.ring("K1")
         assert names(await heard(dead, within_s=2)) == ["K1"]
 
-        assert await heard(a, within_s=IDLE_S / 3) == []
-        found = await asyncio.gather(*(finished(bell, within_s=IDLE_S + 2) for bell in (a, b)))
+        assert await heard(a, within_s=IDLE_S / 8) == []
+        found = await asyncio.gather(*(finished(bell, within_s=IDLE_S + 1) for bell in (a, b)))
         assert names(found[0] + found[1]) == ["K1"]
 
 
@@ -96,20 +96,20 @@ async def finished(bell: Doorbell, *, within_s: float) -> list[Ring]:
     rings = await heard(bell, within_s=within_s)
     for ring in rings:
         await bell.done(ring)
-    return rings + await heard(bell, within_s=2 * IDLE_S)
+    return rings + await heard(bell, within_s=IDLE_S)
 
 
 async def test_a_renewed_ring_stays_until_it_is_renewed_no_more(place: Place) -> None:
-    async with place.bell("busy") as busy, place.bell("idle") as idle:
+    async with place.bell("busy", idle_s=1) as busy, place.bell("idle", idle_s=1) as idle:
         await busy.open()
         await idle.open()
         await busy.ring("K1")
         [ring] = await heard(busy, within_s=2)
-        for _ in range(6):
-            assert await heard(idle, within_s=IDLE_S / 3) == []
+        for _ in range(5):
+            assert await heard(idle, within_s=0.3) == []
             await busy.renew(ring)
 
-        assert names(await heard(idle, within_s=IDLE_S + 2)) == ["K1"]
+        assert names(await heard(idle, within_s=3)) == ["K1"]
 
 
 async def test_a_ring_that_was_given_back_comes_at_once(place: Place) -> None:
