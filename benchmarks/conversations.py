@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapters.stores.connection import Redis, connect
+from adapters.stores.embedded import find_server
 from adapters.stores.ledger import RETENTION_S
 from adapters.stores.memory import decode_turns, encode_turn
 from agents.turns import Text, Turn
@@ -22,6 +23,7 @@ from benchmarks.floor import MESSAGE, QUESTION
 from benchmarks.report import Table
 from bot.settings import load_settings
 from bot.stores import Stores, open_stores
+from tests.conftest import running_redis, wait_for_redis
 from tools.identity import ConversationKey, tenant_of
 
 STORED = 100_000
@@ -33,11 +35,16 @@ _ROLES: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
 
 
 async def measure(*, stored: int = STORED, messages: int = MESSAGES) -> list[Table]:
-    with tempfile.TemporaryDirectory(prefix="fl-bench-") as folder:
-        settings = load_settings(environ={}, overrides={"data_dir": Path(folder)})
-        async with open_stores(settings) as stores:
+    with (
+        tempfile.TemporaryDirectory(prefix="fl-bench-") as folder,
+        running_redis(find_server(), Path(folder)) as url,
+    ):
+        await wait_for_redis(url)
+        # Volatile only in that the bundled server of 6.2 will do too.
+        overrides = {"redis.url": url, "redis.allow_volatile": True}
+        async with open_stores(load_settings(environ={}, overrides=overrides)) as stores:
             # A pipeline of a thousand conversations may take longer than a turn's command.
-            redis = connect(f"unix://{folder}/redis/redis.sock", timeout_s=30)
+            redis = connect(url, timeout_s=30)
             before = await _used_bytes(redis)
             began = time.perf_counter()
             text_bytes = await _fill(stores, redis, stored, messages)

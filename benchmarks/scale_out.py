@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from adapters.chat.types import Author, Message
-from adapters.stores.embedded import embedded_server
+from adapters.stores.embedded import find_server
 from benchmarks.floor import QUESTION
 from benchmarks.ours import Chat, conversation
 from benchmarks.report import Table
@@ -26,6 +26,7 @@ from benchmarks.scale_worker import settings_for
 from benchmarks.turn import model_server
 from bot.app import Bot, open_bot
 from bot.stores import open_stores
+from tests.conftest import running_redis, wait_for_redis
 
 WORKERS = (1, 2, 4)
 LANES = (8, 64)
@@ -142,7 +143,8 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fl-bench-")))
-        redis_url = await stack.enter_async_context(embedded_server(folder))
+        redis_url = stack.enter_context(running_redis(find_server(), folder))
+        await wait_for_redis(redis_url)
         model_url = await stack.enter_async_context(model_server(delay_ms=DELAY_MS))
         settings = settings_for(redis_url, model_url)
         stores = await stack.enter_async_context(open_stores(settings))
