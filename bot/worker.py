@@ -17,6 +17,7 @@ from tools.identity import ConversationKey
 log = structlog.get_logger(__name__)
 
 _TAKE_WAIT_MS = 1000
+_CLOSING_S = 0.1
 _STORE_PAUSE_S = 1.0
 _LEAVE_S = 1.5  # to give back a lease or a ring at the end
 
@@ -124,6 +125,7 @@ class Worker:
                 try:
                     await self._ledger.renew(lease)
                 except StaleLease:
+                    await asyncio.sleep(_CLOSING_S)  # its own close may have come first
                     if self._running.get(lease) is task:
                         log.warning("fence.stale", fence=lease.fence)
                         task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -20,12 +21,14 @@ from adapters.stores.connection import connect, server_version
 from adapters.stores.keys import Keys
 from agents.ports import ModelRequest
 from tests.conftest import running_redis, wait_for_redis
-from tests.drills.places import OnDiscord, OnSlack, Place, connected
+from tests.drills.places import OnDiscord, OnSlack, Place, Tally, connected, settle
 from tests.drills.processes import DrillBot, ForkServer, fork_server
 from tests.twins.discord import DiscordTwin
 from tests.twins.slack import SlackTwin
+from tools.identity import tenant_of
 
 LEASE_S = 2.0
+SETTLE_S = 60.0
 
 
 def in_a_second(request: ModelRequest) -> Reply:
@@ -81,6 +84,20 @@ class Fleet:
         finally:
             await batcher.aclose()
             await redis.aclose()
+
+    async def settle(self, *, within_s: float = SETTLE_S) -> Tally:
+        """Wait until every question is answered or told and every turn is closed; count.
+
+        What is lost, or still open after `within_s`, shows in the tally and in the audit.
+        """
+        await settle(self.places, within_s=within_s)
+        async with self.store() as (batcher, keys):
+            dues = [keys.due(tenant_of(*place.tenant)) for place in self.places]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    while sum([await batcher.command("ZCARD", due) for due in dues]):  # noqa: ASYNC110
+                        await asyncio.sleep(0.1)
+        return Tally.of(*self.places)
 
     async def stop(self) -> list[int]:
         """SIGTERM to all; the exit codes of those that ran."""

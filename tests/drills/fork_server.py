@@ -1,8 +1,9 @@
 """Starts bots by forking a process that has everything imported: 50 ms instead of a second.
 
-Reads one JSON line for each bot on stdin, answers `{"pid": …}` on stdout, and later
-`{"pid": …, "code": …}` when that bot ended (a negative code is the signal that killed it). Ends,
-with all its bots, when stdin does.
+Serves one drill after another on the unix socket it is given. Reads one JSON line for each bot,
+answers `{"pid": …}`, and later `{"pid": …, "code": …}` when that bot ended (a negative code is the
+signal that killed it). A drill's bots end with its connection, and all with the process that
+started this one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _PRELOADED = (
     "bot.cli",
@@ -39,41 +41,60 @@ def main() -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
     gc.freeze()
+    _die_with(os.getppid())
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _tell({"ready": True})
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(sys.argv[1])
+        listening.listen()
+        while True:
+            drill, _ = listening.accept()
+            with drill, drill.makefile("rw") as lines:
+                _serve(drill, lines, woken)
+
+
+def _serve(drill: socket.socket, lines: IO[str], woken: int) -> None:
     pids: set[int] = set()
     while True:
-        ready, _, _ = select.select([0, woken], [], [])
+        readers: list[Any] = [drill, woken]
+        ready, _, _ = select.select(readers, [], [])
         if woken in ready:
             os.read(woken, 4096)
-        _reap(pids)
-        if 0 in ready:
-            line = sys.stdin.readline()
+        _reap(pids, lines)
+        if drill in ready:
+            line = lines.readline()
             if not line:
                 break
-            pids.add(_start(json.loads(line)))
+            pids.add(_start(json.loads(line), lines))
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
-def _reap(pids: set[int]) -> None:
-    while pids:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        pids.discard(pid)
-        _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+def _reap(pids: set[int], lines: IO[str]) -> None:
+    for pid in list(pids):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            pids.discard(pid)
+            _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)}, lines)
 
 
-def _start(order: dict[str, Any]) -> int:
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _start(order: dict[str, Any], lines: IO[str]) -> int:
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
+            _die_with(parent)
             code = _be_a_bot(order)
         except BaseException as error:  # noqa: BLE001 (a fork must never come back from here)
             print(f"drill: {type(error).__name__}: {error}", file=sys.stderr)
@@ -81,15 +102,11 @@ def _start(order: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    _tell({"pid": pid})
+    _tell({"pid": pid}, lines)
     return pid
 
 
 def _be_a_bot(order: dict[str, Any]) -> int:
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        return 0
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -114,9 +131,10 @@ def _be_a_bot(order: dict[str, Any]) -> int:
     return 0
 
 
-def _tell(fact: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(fact) + "\n")
-    sys.stdout.flush()
+def _tell(fact: dict[str, Any], lines: IO[str]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        lines.write(json.dumps(fact) + "\n")
+        lines.flush()
 
 
 if __name__ == "__main__":

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,35 +23,26 @@ _ANSWER_S = 60.0  # a machine with one core to spare needs seconds for the impor
 
 
 class ForkServer:
-    """The process that forks bots; made by `fork_server`."""
+    """One drill's line to the process that forks bots; made by `fork_server`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
         self._answers: asyncio.Queue[int] = asyncio.Queue()
         self._ended: dict[int, asyncio.Future[int]] = {}
-        self._ready = asyncio.Event()
         self._asking = asyncio.Lock()
 
     async def listen(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+        while line := await self._reader.readline():
             fact = json.loads(line)
-            if "ready" in fact:
-                self._ready.set()
-            elif "code" in fact:
+            if "code" in fact:
                 self._end_of(fact["pid"]).set_result(fact["code"])
             else:
                 self._answers.put_nowait(fact["pid"])
-        self._ready.set()  # it has ended: nobody may wait for it
 
     async def start(self, order: Mapping[str, Any]) -> int:
         """Fork a bot; returns its process id."""
-        assert self._process.stdin is not None
         async with self._asking, asyncio.timeout(_ANSWER_S):
-            await self._ready.wait()
-            if self._process.stdout is None or self._process.stdout.at_eof():
-                raise AssertionError("the fork server has ended; its error is on stderr")
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._writer.write(json.dumps(order).encode() + b"\n")
             return await self._answers.get()
 
     def _end_of(self, pid: int) -> asyncio.Future[int]:
@@ -61,24 +57,34 @@ class ForkServer:
 
 @asynccontextmanager
 async def fork_server() -> AsyncIterator[ForkServer]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.drills.fork_server",
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    server = ForkServer(process)
+    """The fork server of this process, for one drill at a time; its bots end with the drill."""
+    process, address = _launched()
+    async with asyncio.timeout(_ANSWER_S):
+        while not Path(address).exists():  # noqa: ASYNC240
+            assert process.poll() is None, "the fork server did not start; see its error on stderr"
+            await asyncio.sleep(0.02)
+    reader, writer = await asyncio.open_unix_connection(address)
+    server = ForkServer(reader, writer)
     listening = asyncio.create_task(server.listen(), name="fork server")
     try:
         yield server
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        async with asyncio.timeout(10):
-            await process.wait()
-            await listening
+        writer.close()
+        await writer.wait_closed()
+        listening.cancel()
+        await asyncio.wait((listening,))
+
+
+@functools.cache
+def _launched() -> tuple[subprocess.Popen[bytes], str]:
+    """The fork server, once for all drills; it dies with the thread that starts it."""
+    folder = tempfile.mkdtemp(prefix="fl-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = f"{folder}/forks"
+    command = [sys.executable, "-m", "tests.drills.fork_server", address]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)  # noqa: S603
+    atexit.register(process.kill)
+    return process, address
 
 
 class DrillBot:

@@ -15,7 +15,7 @@ import pytest
 from tests.drills.effects import MAYBE, TOOLS, Effects, with_effects
 from tests.drills.figures import RecordFigure
 from tests.drills.fleet import Fleet, fleet, real_redis
-from tests.drills.places import Question, Tally, a_sum, settle
+from tests.drills.places import Question, a_sum, settle
 from tests.drills.processes import ForkServer, fork_server
 
 PROMISE = (
@@ -42,10 +42,13 @@ class Point:
 
 
 @pytest.mark.parametrize(
-    ("singles", "pairs"),
-    [(6, 0), pytest.param(0, 400, marks=[pytest.mark.drill, pytest.mark.timeout(1800)])],
+    ("platform", "singles", "pairs"),
+    [
+        ("discord", 6, 0),
+        pytest.param("slack", 0, 400, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
+        pytest.param("discord", 0, 400, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
+    ],
 )
-@pytest.mark.parametrize("platform", ["slack", "discord"])
 async def test_no_effect_is_lost_or_doubled_whatever_instant_a_bot_dies_at(
     platform: str, singles: int, pairs: int, tmp_path: Path, record_figure: RecordFigure
 ) -> None:
@@ -138,8 +141,7 @@ async def _one_life(team: Fleet, effects: Effects, folder: Path, points: Sequenc
         deaths += 1
         bot.rules = following
         await bot.start()
-    await settle(team.places, within_s=SETTLE_S)
-    tally = Tally.of(place)
+    tally = await team.settle()
     faults = [] if tally.is_clean and not tally.told else [f"{tally} ({question.said})"]
     faults += _effects_faults(effects, question)
     codes = await team.stop()

@@ -9,10 +9,9 @@ import pytest
 
 from tests.drills.figures import RecordFigure
 from tests.drills.fleet import fleet
-from tests.drills.places import Tally, a_sum, jitter, settle
+from tests.drills.places import Tally, a_sum, jitter
 from tests.drills.processes import fork_server
 
-SETTLE_S = 60
 ROUND = 250  # kills on one Redis and one pair of platforms; Discord allows 1,000 logins a day
 PROMISE = (
     "A process may be killed at any instant: every question is answered once, or its author is "
@@ -41,8 +40,7 @@ async def test_every_question_is_answered_or_told_once_however_often_a_bot_is_ki
                     bot = team.bots[kill % bots]
                     await bot.kill()
                     await bot.start()
-                await settle(team.places, within_s=SETTLE_S)
-                tallies.append(Tally.of(*team.places))
+                tallies.append(await team.settle())
                 await team.stop()
                 violations += map(str, (await team.audit()).violations)
 

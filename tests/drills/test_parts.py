@@ -14,7 +14,7 @@ from adapters.models.scripted import Reply, Say, Step, demo_policy
 from agents.ports import ModelRequest
 from tests.drills.figures import RecordFigure
 from tests.drills.fleet import fleet, real_redis
-from tests.drills.places import Question, Tally, jitter, settle
+from tests.drills.places import Question, Tally, jitter
 from tests.drills.processes import ForkServer, fork_server
 
 SETTLE_S = 45
@@ -27,10 +27,13 @@ _numbers = itertools.count(100)
 
 
 @pytest.mark.parametrize(
-    ("kills", "lanes"),
-    [(2, 2), pytest.param(150, 10, marks=[pytest.mark.drill, pytest.mark.timeout(1200)])],
+    ("platform", "kills", "lanes"),
+    [
+        ("discord", 3, 3),
+        pytest.param("slack", 150, 10, marks=[pytest.mark.drill, pytest.mark.timeout(1200)]),
+        pytest.param("discord", 150, 10, marks=[pytest.mark.drill, pytest.mark.timeout(1200)]),
+    ],
 )
-@pytest.mark.parametrize("platform", ["slack", "discord"])
 async def test_every_part_of_a_long_answer_stands_there_once_and_in_order(
     platform: str, kills: int, lanes: int, tmp_path: Path, record_figure: RecordFigure
 ) -> None:
@@ -59,7 +62,7 @@ async def _lane(
     server: ForkServer, redis_url: str, folder: Path, platform: str, kills: int, *, seed: int
 ) -> tuple[Tally, int, int, list[str]]:
     """One bot that dies between the parts of one answer after another."""
-    dice, died = jitter(seed), 0
+    dice, died, tally = jitter(seed), 0, Tally()
     policy = _Long(CHARS[platform])
     async with fleet(
         folder,
@@ -83,12 +86,9 @@ async def _lane(
                 await bot.kill()
             bot.rules = []
             await bot.start()
-            await settle([place], within_s=SETTLE_S, quiet_s=0.5)
+            tally = await team.settle(within_s=SETTLE_S)
             await bot.end()
-        await team.start()
-        tally = Tally.of(place)
         parts = sum(len(question.said) for question in place.questions)
-        await team.stop()
         violations = [str(each) for each in (await team.audit()).violations]
     return tally, died, parts, violations
 

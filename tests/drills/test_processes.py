@@ -12,12 +12,12 @@ import pytest
 from adapters.models.scripted import Reply, Say, Step, demo_policy
 from agents.ports import ModelRequest
 from tests.drills.figures import RecordFigure
-from tests.drills.fleet import LEASE_S, Fleet, fleet
-from tests.drills.places import Tally, a_sum, jitter, settle
+from tests.drills.fleet import Fleet, fleet
+from tests.drills.places import Tally, a_sum, jitter
 from tests.drills.processes import ForkServer, fork_server
 
-SETTLE_S = 60
 STOPS_WITHIN_S = 25
+PAUSED_LEASE_S = 1.0
 LONG = "Take your time. "
 
 
@@ -32,9 +32,9 @@ async def test_two_bots_split_the_turns_and_double_none(
         for number in range(turns):
             place = team.places[0 if number % 8 == 0 else 1]  # Slack allows fewer edits
             await place.ask(a_sum(""))
-        await settle(team.places, within_s=SETTLE_S)
-        tally, ended = Tally.of(*team.places), [bot.said("turn.ended") for bot in team.bots]
+        tally = await team.settle()
         assert await team.stop() == [0, 0]
+        ended = [bot.said("turn.ended") for bot in team.bots]
         violations = (await team.audit()).violations
 
     record_figure(
@@ -123,8 +123,7 @@ async def _one_shutdown(
         begun = time.monotonic()
         code = await bot.end()
         over = time.monotonic()
-        await settle(team.places, within_s=SETTLE_S)
-        tally = Tally.of(*team.places)
+        tally = await team.settle()
         late_s = model.late_s(over)
         assert await other.end() == 0
         violations = [str(each) for each in (await team.audit()).violations]
@@ -138,7 +137,7 @@ async def _one_shutdown(
 async def test_a_frozen_bot_that_wakes_up_late_changes_nothing(
     pauses: int, bots: int, tmp_path: Path, record_figure: RecordFigure
 ) -> None:
-    async with fleet(tmp_path, bots=bots) as team:
+    async with fleet(tmp_path, bots=bots, lease_s=PAUSED_LEASE_S) as team:
         await team.start()
         per_bot = max(pauses // (bots // 2), 1)
         sleepers = [_sleepy(team, number, per_bot) for number in range(bots // 2)]
@@ -146,8 +145,7 @@ async def test_a_frozen_bot_that_wakes_up_late_changes_nothing(
         await asyncio.gather(*sleepers)
         asking.cancel()
         await asyncio.wait((asking,))
-        await settle(team.places, within_s=SETTLE_S)
-        tally = Tally.of(*team.places)
+        tally = await team.settle()
         stale = sum(bot.said("fence.stale") for bot in team.bots)
         codes = await team.stop()
         violations = (await team.audit()).violations
@@ -169,7 +167,7 @@ async def _sleepy(team: Fleet, number: int, pauses: int) -> None:
         await asyncio.sleep(dice.uniform(0.2, 0.8))
         bot = pair[pause % 2]
         bot.freeze()
-        await asyncio.sleep(LEASE_S + 1.5)
+        await asyncio.sleep(PAUSED_LEASE_S + 1.5)
         bot.thaw()
 
 
