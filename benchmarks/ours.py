@@ -72,7 +72,13 @@ class ChatReply:
         return None
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         self.chat.texts[self.event_id] = text
         return self.event_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -46,13 +47,23 @@ class Delivery:
         if placeholder != known:
             await self._ledger.note(turn.claim.lease, "placeholder", placeholder)
 
-    async def put(self, turn: RunningTurn, reply: ReplyStream, outbox: Mapping[int, bytes]) -> None:
+    async def put(
+        self,
+        turn: RunningTurn,
+        reply: ReplyStream,
+        outbox: Mapping[int, bytes],
+        *,
+        offer_again: bool = False,
+    ) -> None:
         """Each part once and in order; the last one is recorded by `close`."""
         indexes, tried = sorted(outbox), turn.claim.tried_s_ago
         for index, then in zip(indexes, [*indexes[1:], None], strict=True):
             token = part_token(turn.turn_id, index)
             text = outbox[index].decode()
-            turn.posted[index] = await _send(reply, index, text, token, tried.get(index))
+            send = partial(
+                reply.deliver, index, text, token=token, offer_again=offer_again and then is None
+            )
+            turn.posted[index] = await _insist(send, tried.get(index))
             if then is not None:
                 await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=then)
 
@@ -86,12 +97,10 @@ class Delivery:
             await self._changes.drop_answer(key, old.turn_id)
 
 
-async def _send(
-    reply: ReplyStream, index: int, text: str, token: str, tried_s_ago: float | None
-) -> str:
+async def _insist(send: Callable[..., Awaitable[str]], tried_s_ago: float | None) -> str:
     for attempt in range(1, _SEND_TRIES + 1):
         try:
-            return await reply.deliver(index, text, token=token, tried_s_ago=tried_s_ago)
+            return await send(tried_s_ago=tried_s_ago)
         except DeliveryError as error:
             if not error.retryable or attempt == _SEND_TRIES:
                 raise

@@ -165,7 +165,8 @@ class TurnRunner:
         try:
             ending, outbox = await self._result(turn, adapter, growing)
             await opening
-            await self._delivery.put(turn, reply, outbox)
+            offer_again = ending.state == "failed"
+            await self._delivery.put(turn, reply, outbox, offer_again=offer_again)
         except Halted as halt:
             await opening  # what it shows must be known before anything else is done
             return await self._halted(turn, adapter, reply, halt.kind, growing.text)
@@ -213,7 +214,7 @@ class TurnRunner:
         if kind == "stop":
             outcome = turn.stopped(shown)
             ending, outbox = await self._store(turn, adapter, outcome, despite=kind)
-            await self._delivery.put(turn, reply, outbox)
+            await self._delivery.put(turn, reply, outbox, offer_again=True)
             return ending
         if kind == "delete":
             await self._delivery.take_back(turn, adapter, reply)

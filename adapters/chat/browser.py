@@ -216,7 +216,13 @@ class BrowserReply:
         self._thread.touch(entry)
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         entry = await self._shown(None)
         self._parts[index] = text

@@ -128,7 +128,13 @@ class DiscordReply:
             self._edits.show(preview(draft))
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         """Put final part `index` in place; never skipped, and first in line for a slot."""
         if len(text) > MESSAGE_CHARS:
@@ -136,13 +142,16 @@ class DiscordReply:
             raise DeliveryError("discord", detail, retryable=False)
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
+        again = Button("again", self._event_id) if offer_again else None
         if index > 0:
-            return await self._post_once(text, nonce=token, tried_s_ago=tried_s_ago)
+            return await self._post_once(text, again, nonce=token, tried_s_ago=tried_s_ago)
         try:
-            await self._wire.edit(self._channel, self._placeholder, text)
+            await self._wire.edit(self._channel, self._placeholder, text, button=again)
         except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
             await self._pool.take(Urgency.FINAL)
-            self._placeholder = await self._post_once(text, nonce=token, tried_s_ago=tried_s_ago)
+            self._placeholder = await self._post_once(
+                text, again, nonce=token, tried_s_ago=tried_s_ago
+            )
         return self._placeholder
 
     async def remove(self) -> None:
@@ -161,7 +170,9 @@ class DiscordReply:
     async def _edit(self, text: str) -> None:
         await self._wire.edit(self._channel, self._placeholder, text, button=self._stop)
 
-    async def _post_once(self, text: str, *, nonce: str, tried_s_ago: float | None) -> str:
+    async def _post_once(
+        self, text: str, button: Button | None, *, nonce: str, tried_s_ago: float | None
+    ) -> str:
         """Post a part; Discord itself knows a nonce for a few minutes only."""
         posted = None
         if tried_s_ago is not None and tried_s_ago >= NONCE_KNOWN_S:
@@ -170,7 +181,7 @@ class DiscordReply:
                 self._channel, text, after=after, reply_to=self._reply_to, nonce=nonce
             )
         if posted is None:
-            posted = await self._post(text, nonce=nonce)
+            posted = await self._post(text, nonce=nonce, button=button)
         self._seen(posted)
         self._last = posted
         return posted

@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters.chat.pacing import PacedEdits, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
-from adapters.chat.slack_blocks import PART_CHARS, STOP, content, mark
+from adapters.chat.slack_blocks import AGAIN, PART_CHARS, STOP, content, mark
 from adapters.chat.slack_pacing import Pools, call_when_free, delete
 from adapters.chat.slack_text import preview
 from adapters.chat.types import Draft, Message
@@ -33,6 +33,7 @@ class SlackReply:
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
         self._key = hashlib.sha256(message.event_id.encode()).hexdigest()[:25]
+        self._event_id = message.event_id
         self._buttons = {STOP: message.event_id}
         self._not_before = f"{max(message.sent_at - _CLOCKS_APART_S, 0.0):.6f}"
         self._ts = ""
@@ -54,10 +55,17 @@ class SlackReply:
             self._edits.show(text)
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         await self._edits.aclose()
-        args = content(self._channel, text)
+        again = {AGAIN: self._event_id} if offer_again else None
+        args = content(self._channel, text, buttons=again)
         if index == 0 and self._ts:
             try:
                 await self._update(args, token)

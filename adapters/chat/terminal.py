@@ -243,7 +243,13 @@ class TerminalReply:
         self._grow(visible(draft.text))
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         if index not in self._parts:
             self._parts[index] = text

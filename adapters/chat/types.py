@@ -122,14 +122,21 @@ class ReplyStream(Protocol):
         ...
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         """Put final part `index` in place; returns its message id.
 
         Part 0 replaces the placeholder's whole text; later parts follow it in order.
         `token` is the part's idempotency token (at most 25 characters). `tried_s_ago` is None
         when nobody can have sent the part yet, else how long ago the first try began: then
-        look for the part before posting it.
+        look for the part before posting it. `offer_again` puts a button under it that asks for
+        a new answer.
         """
         ...
 

@@ -86,7 +86,13 @@ class ChatReply:
         self.chat.shown[self.message_id] = draft.text
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         self.chat.delivered.setdefault(self.message_id, []).append(text)
         if self.chat.delivering is not None:

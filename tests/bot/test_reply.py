@@ -26,7 +26,13 @@ class Shown:
         self.drafts.append(draft)
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         return "m1"
 

@@ -51,7 +51,13 @@ class TellingPlatform(Platform):
 
 class TellingReply(PlatformReply):
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         sys.stdout.write(json.dumps([*self.place, text]) + "\n")
         sys.stdout.flush()

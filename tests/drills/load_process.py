@@ -87,7 +87,13 @@ class CrowdReply:
         return None
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         tell(said=text, number=self.number)
         return str(self.number)

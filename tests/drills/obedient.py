@@ -89,7 +89,13 @@ class PlatformReply:
         self.platform.shown[self.place] = f"{before}\n{draft.text} {draft.status} {details}"
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         before = self.platform.replies.get(self.place, "")
         self.platform.replies[self.place] = f"{before}\n{text}".strip()

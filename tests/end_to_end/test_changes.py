@@ -63,8 +63,13 @@ async def test_the_stop_button_ends_an_answer_and_leaves_what_was_said(tmp_path:
         stopped = await on.reply(thread, "stopped")
 
         assert "that is all" not in stopped.text
+        (again,) = buttons(stopped)
+        await on.slack.press("U1", "C1", stopped.ts, again)
+        answered = await on.reply(thread, "And that is all.")
+        await on.slack.wait_for(lambda: not buttons(answered))
+
+        assert answered.ts == stopped.ts
         assert len(on.replies(thread)) == 1
-        assert not buttons(stopped)
 
 
 async def test_an_edited_question_is_answered_anew_in_the_same_message(tmp_path: Path) -> None:
