@@ -19,7 +19,7 @@ from bot.stores import open_stores
 
 @dataclass
 class TellingChat(Chat):
-    def reply(self, message: Message, *, turn_id: str = "") -> TellingReply:
+    def reply(self, message: Message) -> TellingReply:
         return TellingReply(self, message.event_id)
 
 
@@ -29,7 +29,13 @@ class TellingReply(ChatReply):
         return self.event_id
 
     async def deliver(
-        self, index: int, text: str, *, token: str, tried_s_ago: float | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        token: str,
+        tried_s_ago: float | None = None,
+        offer_again: bool = False,
     ) -> str:
         tell("done", self.event_id)
         return self.event_id
