@@ -48,7 +48,7 @@ class Chat:
     async def answer_only(self) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message, *, turn_id: str = "") -> ChatReply:
+    def reply(self, message: Message) -> ChatReply:
         return ChatReply(self, message.event_id)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:

@@ -6,8 +6,10 @@ Only full-size drills write it (or any drill under `FIRSTLINE_DRILL_RECORD=1`), 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -81,10 +83,19 @@ def record_figure(request: pytest.FixtureRequest) -> Iterator[RecordFigure]:
     yield record
     if size == "CI" and os.environ.get(RECORD) != "1":
         return
-    known = read()
-    if request.session.testsfailed > failed_before:
-        new = new or [each for each in known if (each.test, each.variant) == (test, variant)]
-        new = [msgspec.structs.replace(each, outcome="failed", date=_today()) for each in new]
-    figures = merge(known, new)
-    write(figures)
-    report.PAGE.write_text(report.render(figures), encoding="utf-8")
+    with _alone():
+        known = read()
+        if request.session.testsfailed > failed_before:
+            new = new or [each for each in known if (each.test, each.variant) == (test, variant)]
+            new = [msgspec.structs.replace(each, outcome="failed", date=_today()) for each in new]
+        figures = merge(known, new)
+        write(figures)
+        report.PAGE.write_text(report.render(figures), encoding="utf-8")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Drills may run beside each other; each keeps the others' figures."""
+    with FILE.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -45,8 +45,8 @@ class Point:
     ("platform", "singles", "pairs"),
     [
         ("discord", 6, 0),
-        pytest.param("slack", 0, 400, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
-        pytest.param("discord", 0, 400, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
+        pytest.param("slack", 0, 200, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
+        pytest.param("discord", 0, 200, marks=[pytest.mark.drill, pytest.mark.timeout(1800)]),
     ],
 )
 async def test_no_effect_is_lost_or_doubled_whatever_instant_a_bot_dies_at(
