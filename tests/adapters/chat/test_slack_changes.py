@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.chat.slack_blocks import AGAIN, STOP, button_values, content
+from adapters.chat.slack_blocks import AGAIN, STOP, button_values
 from adapters.chat.slack_reply import PLACEHOLDER
 from adapters.chat.types import Activity, Author, Draft, Message, Press
 from tests.adapters.chat.slack_bot import Bench, RecordingInbox, running
@@ -199,18 +199,23 @@ async def test_a_refused_press_is_told_to_who_pressed_only(slow_s: float) -> Non
         assert bench.slack.message("C1", placeholder).text == PLACEHOLDER
 
 
-async def test_try_again_is_a_press_too() -> None:
+async def test_a_new_answer_can_be_asked_for_where_it_is_offered() -> None:
     async with running() as bench:
         message = await asked(bench)
         reply = bench.adapter.reply(message)
-        answer = ts_of(await reply.open(None))
-        buttons = {AGAIN: message.event_id}
-        sent = content("C1", "answer", buttons=buttons)
-        await bench.adapter._api.call("chat.update", ts=answer, **sent)
-        await bench.slack.press("U1", "C1", answer, AGAIN)
+        await reply.open(None)
+        first = await reply.deliver(0, "half", token="t0")
+        last = await reply.deliver(1, "an answer", token="t1", offer_again=True)
         await reply.aclose()
+        sent = bench.slack.message("C1", ts_of(last)).sent
+        assert button_values(sent, AGAIN) == [message.event_id]
+        assert button_values(sent, STOP) == []
+        assert button_values(bench.slack.message("C1", ts_of(first)).sent, AGAIN) == []
+        await bench.slack.press("U1", "C1", ts_of(last), AGAIN)
 
-        assert [press.kind for press in bench.inbox.presses] == ["again"]
+        assert [(each.kind, each.event_id) for each in bench.inbox.presses] == [
+            ("again", message.event_id)
+        ]
         assert bench.slack.web.refused == {}
 
 
