@@ -14,6 +14,8 @@ from adapters.chat.types import DeliveryError
 CALL_TIMEOUT_S = 60.0
 NO_MENTIONS = discord.AllowedMentions.none()
 COMMANDS = {
+    "again": "Answer your last question here anew",
+    "remember": "Let me remember something about you",
     "memory": "Show, export or forget what is remembered",
     "model": "Show or switch the model",
     "private": "Keep this conversation on the bot's own machine",
@@ -47,6 +49,15 @@ def add_commands(
     @app_commands.describe(what="show, forget, export, remember TEXT, share on or off")
     async def memory(interaction: discord.Interaction, what: str = "show") -> None:
         await commanded(interaction, "memory", what)
+
+    @tree.command(name="remember", description=COMMANDS["remember"])
+    @app_commands.describe(what="One sentence about you")
+    async def remember(interaction: discord.Interaction, what: str) -> None:
+        await commanded(interaction, "remember", what)
+
+    @tree.command(name="again", description=COMMANDS["again"])
+    async def again(interaction: discord.Interaction) -> None:
+        await commanded(interaction, "again", "")
 
     @tree.command(name="reset", description=COMMANDS["reset"])
     async def reset(interaction: discord.Interaction) -> None:
