@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +20,8 @@ from agents.ports import ModelRequest
 from tests.conftest import running_redis, wait_for_redis
 from tests.end_to_end.bot_process import BotProcess, bot_process
 from tests.end_to_end.on_slack import new_thread, settings_of
+from tests.end_to_end.test_platforms import OnDiscord, models
+from tests.twins.discord import DiscordTwin
 from tests.twins.slack import SlackTwin
 
 LEASE_S = 2.0  # of the settings in `on_slack`
@@ -73,18 +75,16 @@ def _talks_to(process: BotProcess, port: int) -> bool:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, settings: str, slack: SlackTwin) -> AsyncIterator[Fleet]:
+async def fleet(
+    folder: Path, settings: str, tokens: Mapping[str, str], *, workers: int = 3
+) -> AsyncIterator[Fleet]:
     # The sweep is quick beside the lease, as it is by default.
     settings = settings.replace("sweep_s = 0.5", "sweep_s = 0.2")
     async with AsyncExitStack() as stack:
         short = stack.enter_context(tempfile.TemporaryDirectory(prefix="fl-"))
         url = stack.enter_context(running_redis(find_server(), Path(short)))
         await wait_for_redis(url)
-        environ = {
-            "SLACK_BOT_TOKEN": slack.bot_token,
-            "SLACK_APP_TOKEN": slack.app_token,
-            "REDIS_URL": url,
-        }
+        environ = {"REDIS_URL": url, **tokens}
 
         async def process(name: str, role: str) -> BotProcess:
             (folder / name).mkdir()
@@ -94,10 +94,15 @@ async def fleet(folder: Path, settings: str, slack: SlackTwin) -> AsyncIterator[
                 bot_process(folder / name, settings, environ, options=options)
             )
 
-        started = [process("intake", "intake"), *(process(f"w{n}", "worker") for n in range(3))]
-        intake, *workers = await asyncio.gather(*started)
-        await slack.socket.connected()
-        yield Fleet(intake, workers, url)
+        names = [f"worker{n}" for n in range(workers)]
+        started = [process("intake", "intake"), *(process(name, "worker") for name in names)]
+        intake, *others = await asyncio.gather(*started)
+        yield Fleet(intake, others, url)
+
+
+def fleet_on(slack: SlackTwin, model_url: str, folder: Path) -> AbstractAsyncContextManager[Fleet]:
+    tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
+    return fleet(folder, settings_of(slack, ("moe", model_url)), tokens)
 
 
 async def test_the_turn_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ async def test_the_turn_of_a_killed_worker_is_finished_by_another(tmp_path: Path
     async with (
         ScriptedServer(model) as url,
         SlackTwin() as slack,
-        fleet(tmp_path, settings_of(slack, ("moe", url)), slack) as processes,
+        fleet_on(slack, url, tmp_path) as processes,
     ):
         thread = await new_thread(slack)
         await thread.say(f"{SLOW}: what is 6*7?")
@@ -133,7 +138,7 @@ async def test_every_role_tells_its_health_and_stops_in_time_with_no_lease_left(
     async with (
         ScriptedServer(model) as url,
         SlackTwin() as slack,
-        fleet(tmp_path, settings_of(slack, ("moe", url)), slack) as processes,
+        fleet_on(slack, url, tmp_path) as processes,
     ):
         everybody = [processes.intake, *processes.workers]
         async with aiohttp.ClientSession() as http:
@@ -161,13 +166,26 @@ async def test_a_process_of_another_role_takes_over_what_a_stopped_one_left(
     tmp_path: Path,
 ) -> None:
     """A deploy: what was accepted while nobody answered is answered by the next process."""
-    async with ScriptedServer() as url, SlackTwin() as slack:
-        settings = settings_of(slack, ("moe", url))
-        async with fleet(tmp_path, settings, slack) as processes:
-            await asyncio.gather(*(worker.stop() for worker in processes.workers))
-            thread = await new_thread(slack)
-            await thread.say("What is 6*7?")
-            await slack.wait_for(lambda: all(e.acked.is_set() for e in slack.socket.delivered))
-            assert thread.replies() == []
-            await processes.workers[0].start()
-            await thread.reply(1, "42")
+    async with (
+        ScriptedServer() as url,
+        SlackTwin() as slack,
+        fleet_on(slack, url, tmp_path) as processes,
+    ):
+        await asyncio.gather(*(worker.stop() for worker in processes.workers))
+        thread = await new_thread(slack)
+        await thread.say("What is 6*7?")
+        await slack.wait_for(lambda: all(e.acked.is_set() for e in slack.socket.delivered))
+        assert thread.replies() == []
+        await processes.workers[0].start()
+        await thread.reply(1, "42")
+
+
+async def test_an_intake_and_a_worker_serve_discord_too(tmp_path: Path) -> None:
+    async with ScriptedServer() as url, DiscordTwin() as discord:
+        person = OnDiscord(discord)
+        settings = person.settings + models(url)
+        async with fleet(tmp_path, settings, person.environ, workers=1):
+            await person.wait_connected()
+            await person.say("What is 6*7?")
+            assert "42" in await person.wait_for_reply(1, "42")
+            assert len(discord.gateway.sessions) == 1, "a worker opens no session"
