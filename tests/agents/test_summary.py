@@ -61,7 +61,7 @@ def model(text: str = "the notes", context_tokens: int = 2000) -> ScriptedBacken
     return ScriptedBackend("small", lambda request: Say(text), capabilities=capabilities)
 
 
-async def test_the_model_reads_the_old_notes_and_every_kind_of_part() -> None:
+async def test_the_model_reads_every_kind_of_part_and_its_notes_go_behind_the_old_ones() -> None:
     backend = model()
     before = Summary("old notes", Label(), 1.0)
     folded = await summarizer(backend).fold(before, [exchange(7)])
@@ -69,10 +69,23 @@ async def test_the_model_reads_the_old_notes_and_every_kind_of_part() -> None:
 
     assert folded is not None
     assert folded.exchanges == 1
-    assert (folded.summary.text, folded.summary.route) == ("the notes", "small")
+    assert (folded.summary.text, folded.summary.route) == ("old notes\nthe notes", "small")
     assert folded.summary.said_until == 7
-    for part in ("old notes", "question 7", "seen 7", "used calculate", "result 7", "answer 7"):
+    assert "old notes" not in told  # a small model would only say them again
+    for part in ("question 7", "seen 7", "used calculate", "result 7", "answer 7"):
         assert part in told
+
+
+async def test_only_old_notes_that_grew_too_long_are_written_anew() -> None:
+    backend = model()  # its window gives all notes 160 tokens
+    before = Summary("an old note " * 60, Label(), 1.0)
+    folded = await summarizer(backend).fold(before, [exchange(7)])
+    shorter = backend.requests[1]
+
+    assert folded is not None
+    assert folded.summary.text == "the notes\nthe notes"
+    assert "an old note" in shorter.messages[1].text
+    assert shorter.max_tokens == 80
 
 
 @settings(max_examples=60, deadline=None)

@@ -26,7 +26,7 @@ FILLER = "and that is how the day went, with nothing else to tell about it " * 3
 
 
 def is_for_notes(request: ModelRequest) -> bool:
-    return request.messages[0].text.startswith("You keep the notes")
+    return request.messages[0].text.startswith("You write notes")
 
 
 def final(text: str) -> Step:
