@@ -22,10 +22,20 @@ from tests.tiny.gguf import tiny_gguf
 from tests.tiny.hf import tiny_hf
 from tests.tiny.hf_vision import tiny_hf_vision
 from tests.tiny.onnx import tiny_onnx
+from tests.tiny.onnx_graph import tiny_onnx_graph
 from tests.tiny.onnx_vision import tiny_onnx_vision
+from tests.tiny.openvino_text import tiny_openvino
 from tests.tiny.openvino_vision import tiny_openvino_vision
 
-PREBUILT = ("mlx", "mlx_moe", "openvino_vision")  # wheels that `make test` installs
+# What runs on the wheels that `make test` installs.
+PREBUILT = (
+    "mlx",
+    "mlx_moe",
+    "onnx_genai",
+    "openvino_moe",
+    "openvino_phi",
+    "openvino_vision",
+)
 CAPABILITIES = Capabilities(context_tokens=4096, constrained=True)
 
 
@@ -63,7 +73,10 @@ ENGINE_BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[ModelBackend
         template="phi3_vision",
         capabilities=replace(CAPABILITIES, max_images=2),
     ),
-    "onnx_genai": partial(running, "onnx_genai", partial(tiny_onnx, "phi3.5")),
+    "openvino_phi": partial(running, "openvino", partial(tiny_openvino, "phi3.5")),
+    "openvino_moe": partial(running, "openvino", partial(tiny_openvino, "phimoe", attention=0.02)),
+    "onnx_genai": partial(running, "onnx_genai", partial(tiny_onnx_graph, "phi3.5")),
+    "onnx_genai_int4": partial(running, "onnx_genai", partial(tiny_onnx, "phi3.5")),
     "onnx_genai_vision": partial(
         running,
         "onnx_genai",

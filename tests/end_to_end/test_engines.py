@@ -14,7 +14,7 @@ from tests.end_to_end.chat_process import ask
 from tests.pictures import encoded
 from tests.tiny.gguf import tiny_gguf
 from tests.tiny.hf import tiny_hf
-from tests.tiny.onnx import tiny_onnx
+from tests.tiny.onnx_graph import tiny_onnx_graph
 from tests.tiny.openvino_vision import tiny_openvino_vision
 
 pytestmark = pytest.mark.timeout(120)
@@ -37,7 +37,7 @@ ENGINES: dict[str, Callable[[], Path]] = {
     "mlx": partial(tiny_hf, "phi3.5"),
     "llama_cpp": partial(tiny_gguf, "phi3.5"),
     "transformers": partial(tiny_hf, "phi3.5"),
-    "onnx_genai": partial(tiny_onnx, "phi3.5"),
+    "onnx_genai": partial(tiny_onnx_graph, "phi3.5"),
 }
 
 
