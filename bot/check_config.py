@@ -70,6 +70,7 @@ def _what_runs(settings: Settings, config: Path | None) -> Table:
     _row(table, "settings", ", ".join([*files, "environment"]))
     _row(table, "data", str(settings.data_dir.absolute()))
     _row(table, "Redis", _redis(settings))
+    _row(table, "memory", _memory(settings))
     _row(table, "doorbell", settings.doorbell.where)
     _row(table, "Slack", shown_url(settings.slack.api_url) if settings.slack.enabled else "off")
     discord = settings.discord
@@ -79,6 +80,11 @@ def _what_runs(settings: Settings, config: Path | None) -> Table:
     _row(table, "own tools", str(settings.tools.file or "none"))
     _row(table, "tools off", ", ".join(settings.tools.disabled) or "none")
     return table
+
+
+def _memory(settings: Settings) -> str:
+    how = "encrypted" if settings.memory.is_encrypted else "not encrypted"
+    return f"kept {settings.memory.retention_days} days after the last answer, {how} in Redis"
 
 
 def _redis(settings: Settings) -> str:
