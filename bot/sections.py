@@ -177,6 +177,7 @@ class SlackSection(Section):
     app_token: Secret | None = None
     api_url: Url = "https://slack.com/api"
     updates_per_minute: int = Field(default=45, ge=1, le=100_000)
+    agent: bool = False  # declared as an agent in Slack's settings of the app
     allow: SlackAllow = SlackAllow()
 
     @model_validator(mode="after")

@@ -169,6 +169,7 @@ def _platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
                 app_token=slack.app_token.get_secret_value(),
                 api_url=slack.api_url,
                 updates_per_minute=slack.updates_per_minute,
+                agent=slack.agent,
             )
         )
     if discord.token is not None:

@@ -24,6 +24,7 @@ from adapters.chat.slack_files import SlackFiles
 from adapters.chat.slack_intake import Intake
 from adapters.chat.slack_pacing import Pools, delete
 from adapters.chat.slack_reply import SlackReply
+from adapters.chat.slack_session import Sessions
 from adapters.chat.types import AdapterError, Attachment, Inbox, Limits, Message
 from tools.identity import ConversationKey
 
@@ -52,12 +53,16 @@ class SlackAdapter:
         edit_every_s: float = 1.2,
         settle_s: float = 5.0,
         backfill_again_s: float = 30.0,
+        agent: bool = False,
     ) -> None:
         self._name, self._app_token, self._ask = name, app_token, ask_command
         self._settle_s, self._backfill_again_s = settle_s, backfill_again_s
         self._api = SlackApi(name=name, bot_token=bot_token, api_url=api_url)
         self._files = SlackFiles(self._api, bot_token=bot_token, api_url=api_url)
         self._pools = Pools(updates=updates_per_minute, window_s=60.0, edit_every_s=edit_every_s)
+        self._sessions = Sessions(
+            self._api, enabled=agent, updates=updates_per_minute, window_s=60.0
+        )
         self._limits = Limits(PART_CHARS, edits_per_window=updates_per_minute, window_s=60.0)
         self._handler: AsyncSocketModeHandler | None = None
         self._answers_only = False
@@ -122,7 +127,8 @@ class SlackAdapter:
             log.warning("slack.reconnecting", adapter=self._name)
 
     def reply(self, message: Message) -> SlackReply:
-        return SlackReply(self._api, self._pools, message, settle_s=self._settle_s)
+        settle_s = self._settle_s
+        return SlackReply(self._api, self._pools, self._sessions, message, settle_s=settle_s)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:

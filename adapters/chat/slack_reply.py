@@ -16,6 +16,7 @@ from adapters.chat.pacing import PacedEdits, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_blocks import AGAIN, PART_CHARS, STOP, content, mark
 from adapters.chat.slack_pacing import Pools, call_when_free, delete
+from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_text import preview
 from adapters.chat.types import Draft, Message
 
@@ -28,8 +29,11 @@ _CLOCKS_APART_S = 60.0
 class SlackReply:
     """Implements `ReplyStream`. Ids are `channel:ts`."""
 
-    def __init__(self, api: SlackApi, pools: Pools, message: Message, *, settle_s: float) -> None:
+    def __init__(
+        self, api: SlackApi, pools: Pools, sessions: Sessions, message: Message, *, settle_s: float
+    ) -> None:
         self._api, self._pools, self._settle_s = api, pools, settle_s
+        self._sessions, self._in_session = sessions, False
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
         self._key = hashlib.sha256(message.event_id.encode()).hexdigest()[:25]
@@ -44,10 +48,12 @@ class SlackReply:
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if placeholder:
             self._channel, _, self._ts = placeholder.partition(":")
+            await self._processing()
             return self._seen(placeholder)
         args = content(self._channel, PLACEHOLDER, buttons=self._buttons)
         tried_s_ago = 0.0 if again else None
         self._ts = await self._post(args, self._key, Urgency.FIRST, tried_s_ago=tried_s_ago)
+        await self._processing()
         return self._seen(f"{self._channel}:{self._ts}")
 
     def show(self, draft: Draft) -> None:
@@ -87,6 +93,12 @@ class SlackReply:
 
     async def aclose(self) -> None:
         await self._edits.aclose()
+        if self._in_session:
+            self._in_session = False
+            await self._sessions.set(self._channel, self._thread, "active")
+
+    async def _processing(self) -> None:
+        self._in_session = await self._sessions.set(self._channel, self._thread, "processing")
 
     def _seen(self, message_id: str) -> str:
         if message_id not in self._shown:

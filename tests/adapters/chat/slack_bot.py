@@ -96,12 +96,16 @@ def adapter_for(
         edit_every_s=0.02,
         settle_s=settle_s,
         backfill_again_s=0.2,
+        agent=slack.is_agent,
     )
 
 
 @contextlib.asynccontextmanager
-async def running(inbox: RecordingInbox | None = None) -> AsyncIterator[Bench]:
+async def running(
+    inbox: RecordingInbox | None = None, *, agent: bool = False
+) -> AsyncIterator[Bench]:
     async with SlackTwin() as slack:
+        slack.is_agent = agent
         slack.add_user("U1")
         slack.add_channel("C1")
         slack.add_channel("D1", "im")

@@ -220,28 +220,49 @@ async def test_a_new_answer_can_be_asked_for_where_it_is_offered() -> None:
 
 
 async def test_slacks_own_stop_button_stops_what_runs_in_its_thread() -> None:
-    async with running() as bench:
+    async with running(agent=True) as bench:
         message = await asked(bench)
+        thread = str(message.conversation.thread)
         reply = bench.adapter.reply(message)
         await reply.open(None)
-        stopped: dict[str, object] = {
-            "type": "agent_session_stopped",
-            "channel": "C1",
-            "thread_ts": message.conversation.thread,
-            "streaming_message_ts": [],
-            "user": "U1",
-            "event_ts": "1783536983.783769",
-        }
-        bench.slack.deliver(stopped)
+        bench.slack.stop_session("U1", "C1", thread)
         await bench.quiet()
         await reply.deliver(0, "answer", token="t0")
-        bench.slack.deliver(stopped)
+        bench.slack.stop_session("U1", "C1", thread)
         await bench.quiet()
+        await reply.aclose()
         await reply.aclose()
 
         assert bench.inbox.presses == [
             Press("stop", message.event_id, "slack", TENANT, "C1", message.author)
         ]
+        assert bench.slack.sessions == [
+            ("C1", thread, "processing"),
+            ("C1", thread, "active"),
+        ]
+
+
+async def test_an_app_that_is_no_agent_asks_slack_for_a_session_once_at_most() -> None:
+    async with running(agent=True) as bench:
+        bench.slack.is_agent = False
+        for number in range(2):
+            await bench.slack.say("U1", "C1", f"question {number}", mention_bot=True)
+        for message in await bench.heard(2):
+            reply = bench.adapter.reply(message)
+            await reply.open(None)
+            await reply.deliver(0, "answer", token="t0")
+            await reply.aclose()
+
+        assert bench.slack.web.count("agents.sessions.setStatus") == 1
+
+
+async def test_no_session_is_asked_for_unless_the_app_is_an_agent() -> None:
+    async with running() as bench:
+        reply = bench.adapter.reply(await asked(bench))
+        await reply.open(None)
+        await reply.aclose()
+
+        assert bench.slack.web.count("agents.sessions.setStatus") == 0
 
 
 async def test_a_payload_with_a_foreign_button_is_left_alone() -> None:

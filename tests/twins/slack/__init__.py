@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.twins.slack.presses import press_payload
 from tests.twins.slack.socket import Envelope, SocketMode
 from tests.twins.slack.web_api import WebApi
 from tests.twins.slack.world import Channel, Edit, Posted, World
@@ -55,6 +56,8 @@ class SlackTwin:
         self.socket = SocketMode()
         self.ephemeral: list[Posted] = []
         self.reactions: list[tuple[str, str, str]] = []
+        self.is_agent = False  # declared as one in the app's settings
+        self.sessions: list[tuple[str, str, str]] = []  # channel, thread, each status in turn
         self.redirects: dict[str, str] = {}  # file id to another place
         self.file_tokens_seen: list[str] = []
         self.base_url = ""
@@ -209,34 +212,21 @@ class SlackTwin:
         event = gone | {"previous_message": before}
         return self.tell(self.world.channels[message.channel], event)
 
+    def stop_session(self, user: str, channel: str, thread: str) -> Envelope:
+        """A person presses the platform's own stop button, shown while a session is processing."""
+        states = [state for *where, state in self.sessions if where == [channel, thread]]
+        assert states[-1:] == ["processing"], "no stop button is shown"
+        event = {"type": "agent_session_stopped", "channel": channel, "thread_ts": thread}
+        about = {"streaming_message_ts": [], "user": user, "event_ts": self.world.new_ts()}
+        return self.deliver(event | about)
+
     async def press(
         self, user: str, channel: str, ts: str, action_id: str, *, timeout_s: float = 5.0
     ) -> CommandRun:
         """A person presses a button under a message; returns when it was acknowledged."""
-        message = self.message(channel, ts)
-        blocks = message.sent.get("blocks") or ()
-        elements = [each for block in blocks for each in block.get("elements", ())]
-        button = next(each for each in elements if each["action_id"] == action_id)
         token, where = self._response_url()
-        thread = {"thread_ts": message.thread_ts} if message.thread_ts else {}
-        payload: Json = {
-            "type": "block_actions",
-            "user": {"id": user, "username": user.lower(), "team_id": self.world.team_id},
-            "api_app_id": self.world.app_id,
-            "token": "twin",
-            "container": {"type": "message", "message_ts": ts, "channel_id": channel}
-            | {"is_ephemeral": False}
-            | thread,
-            "trigger_id": self.world.new_id("trig"),
-            "team": {"id": self.world.team_id, "domain": "twin"},
-            "enterprise": None,
-            "is_enterprise_install": False,
-            "channel": {"id": channel, "name": "somewhere"},
-            "message": message.to_json(),
-            "state": {"values": {}},
-            "response_url": where,
-            "actions": [{"block_id": "b1", "action_ts": self.world.new_ts(), **button}],
-        }
+        message = self.message(channel, ts)
+        payload = press_payload(self.world, message, user, action_id, response_url=where)
         return await self._sent("interactive", payload, token, timeout_s)
 
     async def wait_for(self, predicate: Callable[[], object], timeout_s: float = 10.0) -> None:

@@ -135,6 +135,19 @@ def add_reaction(slack: SlackTwin, args: Json) -> Json:
     return {}
 
 
+def set_status(slack: SlackTwin, args: Json) -> Json:
+    if not slack.is_agent:
+        raise Refused("not_allowed")
+    channel = slack.world.channels.get(str(args.get("channel_id")))
+    status, thread = args.get("status"), args.get("thread_ts")
+    if channel is None or (channel.channel_id, thread) not in slack.world.posted:
+        raise Refused("channel_not_found" if channel is None else "thread_not_found")
+    if status not in ("active", "processing", "suspended", "closed"):
+        raise Refused("invalid_arguments")
+    slack.sessions.append((channel.channel_id, str(thread), str(status)))
+    return {"status": status}
+
+
 def _channel(slack: SlackTwin, args: Json, *, member: bool = False) -> Channel:
     channel = slack.world.channels.get(str(args.get("channel")))
     if channel is None:
@@ -247,6 +260,7 @@ def _page(found: list[Json], args: Json) -> Json:
 
 
 METHODS: dict[str, Callable[[SlackTwin, Json], Json]] = {
+    "agents.sessions.setStatus": set_status,
     "apps.connections.open": open_connection,
     "auth.test": auth_test,
     "chat.delete": delete,
@@ -264,6 +278,7 @@ METHODS: dict[str, Callable[[SlackTwin, Json], Json]] = {
 _READ_HISTORY = frozenset({"channels:history", "groups:history", "im:history", "mpim:history"})
 _READ_CHANNELS = frozenset({"channels:read", "groups:read", "im:read", "mpim:read"})
 SCOPES = {
+    "agents.sessions.setStatus": frozenset({"chat:write"}),
     "chat.delete": frozenset({"chat:write"}),
     "chat.postEphemeral": frozenset({"chat:write"}),
     "chat.postMessage": frozenset({"chat:write"}),
