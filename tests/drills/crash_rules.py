@@ -47,7 +47,7 @@ class Obedience:
                 _note(rule["trace"], f"{when} {label}\n")
             elif _fits(rule, label, when, body):
                 self._seen[number] += 1
-                if self._seen[number] == rule.get("nth", 1):
+                if "once" in rule or self._seen[number] == rule.get("nth", 1):
                     _die(rule.get("once", ""), body)
 
 
@@ -72,8 +72,11 @@ def _die(once: str, body: bytes) -> None:
     """
     if once:
         path, _, pattern = once.partition("|")
-        found = re.search(pattern.encode(), body) if pattern else None
-        path += found[0].decode() if found else ""
+        if pattern:
+            found = re.search(pattern.encode(), body)
+            if found is None:
+                return
+            path += found[0].decode()
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:

@@ -48,8 +48,9 @@ def main() -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(sys.argv[1])
+        listening.bind(f"{sys.argv[1]}.new")
         listening.listen()
+        os.rename(f"{sys.argv[1]}.new", sys.argv[1])  # from now on it can be found
         while True:
             drill, _ = listening.accept()
             with drill, drill.makefile("rw") as lines:

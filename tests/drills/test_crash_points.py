@@ -119,6 +119,7 @@ class Lab:
                 server=self._server,
                 redis_url=self._redis_url,
                 lease_s=1.0,
+                channels=1,
             ) as team:
                 return await _one_life(team, effects, folder, points)
 
