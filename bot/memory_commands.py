@@ -69,7 +69,8 @@ class MemoryCommands:
 
     async def remember(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """Keep one sentence about the asker, because they said so."""
-        text, person = " ".join(argument.split()), asker.principal
+        text = " ".join(argument.split()).encode(errors="replace").decode()
+        person = asker.principal
         if key.place == "external" or person.kind in ("external", "bot"):
             return _OUTSIDE
         if not text:

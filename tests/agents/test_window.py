@@ -252,3 +252,26 @@ async def test_a_text_is_counted_once() -> None:
         )
 
     assert backend.asked == len({each.text for each in HEAD}) + len(history) + 1
+
+
+@pytest.mark.parametrize("words", [1, 50, 5000])
+async def test_what_is_known_of_a_person_stands_before_the_question_and_takes_a_small_share(
+    words: int,
+) -> None:
+    window = await Packer().open(
+        BACKEND,
+        head=HEAD,
+        summary="summary " * 300,
+        history=[turn for number in range(20) for turn in exchange(number, 20, [20], 20)],
+        question=user("why? " * 3000),
+        place=PLACE,
+        answer_tokens=ANSWER,
+        about="fact " * words,
+    )
+    packed = await window.pack(())
+    known, asked = packed.messages[-2:]
+
+    assert known.text.startswith("About the person who asks, in their words:\nfact")
+    assert asked == window.last
+    assert await cost(list(packed.messages)) <= CONTEXT - ANSWER
+    assert await cost([known]) <= max(window.room * 0.05, 60)

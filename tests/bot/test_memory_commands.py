@@ -145,6 +145,28 @@ async def test_what_is_too_long_too_much_or_said_among_outsiders_is_refused(
     assert len(known.facts) == MAX_FACTS
 
 
+async def test_whatever_is_written_behind_the_command_gets_a_sentence(tmp_path: Path) -> None:
+    hostile = ["\ud800", "remember \ud800 \x00", "share maybe", "forget {}", "what", "SHOW", "\n"]
+    async with talking(tmp_path) as talk:
+        answers = [await talk.slash("memory", each) for each in hostile]
+        known = await talk.bot.stores.facts.of(TENANT, "U1")
+        shown = await talk.slash("memory", "show")
+
+    assert all(answers)
+    assert [fact.text for fact in known.facts.values()] == ["? \x00"]
+    assert "- ? \x00" in shown
+
+
+async def test_outsiders_can_not_have_a_shared_conversation_forgotten(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        await talk.say("Hello", place("external"))
+        told = await talk.say("!memory forget", place("external"), kind="external")
+        kept = await talk.bot.stores.memory.size(place("external"))
+
+    assert "Only a member of this workspace" in told
+    assert kept == 2
+
+
 async def test_show_tells_what_is_kept_and_own_facts_to_nobody_else(tmp_path: Path) -> None:
     async with talking(tmp_path) as talk:
         await talk.slash("remember", "I work in Trondheim")
