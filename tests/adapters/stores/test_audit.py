@@ -8,7 +8,7 @@ import pytest
 
 from adapters.stores.audit import Auditor, Report
 from adapters.stores.batching import Batcher
-from adapters.stores.connection import Redis, connect
+from adapters.stores.connection import Redis, connect, connect_cluster
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import encode_turn
@@ -16,12 +16,17 @@ from agents.turns import Text, Turn
 from tests.adapters.stores.test_ledger import KEY, accept, claimed
 from tools.identity import ConversationKey
 
-LEASE_MS = 400
+LEASE_MS = 20_000
 
 
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
+@pytest.fixture(params=["one server", "cluster"])
+async def redis(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Redis]:
+    is_cluster = request.param == "cluster"
+    client: Redis = (
+        connect_cluster(request.getfixturevalue("cluster_url"))
+        if is_cluster
+        else connect(redis_url)
+    )
     yield client
     await client.aclose()
 
@@ -71,7 +76,7 @@ async def test_an_empty_store_breaks_no_rule(auditor: Auditor) -> None:
 
 BREAKS: dict[str, Callable[[Redis, Keys], Awaitable[object]]] = {
     "lease.endless": lambda redis, keys: redis.set(name_of(keys, "lease"), "w9"),
-    "lease.without_turn": lambda redis, keys: redis.set(name_of(keys, "lease"), "w9", px=300),
+    "lease.without_turn": lambda redis, keys: redis.set(name_of(keys, "lease"), "w9", px=15_000),
     "lease.too_long": lambda redis, keys: redis.set(name_of(keys, "lease"), "w9", ex=3600),
     "fence.endless": lambda redis, keys: redis.persist(name_of(keys, "fence")),
     "steps.of_closed_turn": lambda redis, keys: redis.rpush(name_of(keys, "steps"), "x"),
