@@ -159,6 +159,7 @@ users = ["{discord.alice.id}"]
         self.environ = {"DISCORD_TOKEN": discord.token}
 
     async def ask(self, question: Question) -> None:
+        self._forget_the_killed()
         said = self.discord.say(
             self.discord.alice, next(self._next), question.text, mention_bot=True
         )
@@ -175,6 +176,12 @@ users = ["{discord.alice.id}"]
                 said[str(each.reply_to)].append((each.id, each.content))
         for question in self.questions:
             question.said = [text for _, text in sorted(said[question.where])]
+
+    def _forget_the_killed(self) -> None:
+        """A killed process never resumes; its session would collect every event for ever."""
+        sessions = self.discord.gateway.sessions
+        for session_id in [each for each, kept in sessions.items() if kept.socket is None]:
+            del sessions[session_id]
 
     def sessions(self) -> int:
         return sum(each.socket is not None for each in self.discord.gateway.sessions.values())
