@@ -6,14 +6,12 @@ import json
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from adapters.stores.audit import Auditor, Report
 from bot.settings import Settings
 from bot.stores import open_stores
-
-_PIPED_WIDTH = 140
+from bot.tables import report_console, report_table
 
 
 async def audit_store(
@@ -23,7 +21,7 @@ async def audit_store(
 
     Raises `StoreRefused` and `StoreUnavailable`.
     """
-    console = console or _console()
+    console = console or report_console()
     async with open_stores(settings) as stores:
         lease_ms = int(settings.turns.lease_s * 1000)
         auditor = Auditor(
@@ -38,26 +36,14 @@ async def audit_store(
 
 
 def _print(report: Report, console: Console) -> None:
-    counts = _table("The store", "what", "how many")
+    counts = report_table("The store", "what", "how many")
     for name, number in sorted(report.counts.items()):
         counts.add_row(name, f"{number:,}")
     console.print(counts)
     if not report.broken:
         console.print(Text("Every rule holds.", style="green"))
         return
-    broken = _table(f"{report.broken:,} broken", "rule", "where", "detail")
+    broken = report_table(f"{report.broken:,} broken", "rule", "where", "detail")
     for each in report.violations:
         broken.add_row(Text(each.rule, style="bold red"), Text(each.where), each.detail)
     console.print(broken)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)

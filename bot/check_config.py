@@ -12,15 +12,14 @@ from rich.text import Text
 from agents.errors import RouteRetired
 from bot.known_models import check_served
 from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_files, shown_url
-
-_PIPED_WIDTH = 120
+from bot.tables import report_console, report_table
 
 
 def print_config(
     settings: Settings, *, config: Path | None = None, console: Console | None = None
 ) -> bool:
     """Print the report; False for a fault that would show later. Secrets never appear in it."""
-    console = console or _console()
+    console = console or report_console()
     for table in (
         _what_runs(settings, config),
         _who_may_talk(settings),
@@ -47,25 +46,13 @@ def _closed_services(settings: Settings) -> list[str]:
     return faults
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _row(table: Table, *cells: str) -> None:
     # As Text: a name in brackets is a name, not a style.
     table.add_row(*(Text(cell) for cell in cells))
 
 
 def _what_runs(settings: Settings, config: Path | None) -> Table:
-    table = _table("What would run", "part", "setting")
+    table = report_table("What would run", "part", "setting")
     files = [str(file) for file in settings_files(config) if file is not None]
     _row(table, "settings", ", ".join([*files, "environment"]))
     _row(table, "data", str(settings.data_dir.absolute()))
@@ -101,7 +88,7 @@ def _address(settings: Settings) -> str:
 
 
 def _who_may_talk(settings: Settings) -> Table:
-    table = _table("Who may talk to it, and where", "platform", "field", "allowed")
+    table = report_table("Who may talk to it, and where", "platform", "field", "allowed")
     _row(table, "terminal, page", "people at this machine", "the operator")
     if settings.slack.enabled:
         allow = settings.slack.allow
@@ -142,7 +129,7 @@ def _open_in(platform: str, allow: dict[str, object]) -> list[str]:
 
 
 def _roles(settings: Settings) -> Table:
-    table = _table("Which model serves each role", "role", "routes, in order", "chosen by")
+    table = report_table("Which model serves each role", "role", "routes, in order", "chosen by")
     for role, names in settings.roles:
         chosen = "settings" if role in settings.roles.model_fields_set else "default"
         if chosen == "default" and role in ("planner", "vision"):
@@ -152,7 +139,7 @@ def _roles(settings: Settings) -> Table:
 
 
 def _routes(settings: Settings) -> Table:
-    table = _table("Routes", "route", "backend", "model", "placement", "where", "context")
+    table = report_table("Routes", "route", "backend", "model", "placement", "where", "context")
     for name, route in sorted(settings.routes.items()):
         where = shown_url(route.base_url) if route.base_url else str(route.path or "-")
         context = f"{route.context_tokens:,}" if route.context_tokens else "the model's own"

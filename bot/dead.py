@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from adapters.stores.dead import DeadTurn
 from adapters.stores.errors import READ_ERRORS
@@ -18,8 +17,8 @@ from adapters.stores.ledger import Acceptance
 from bot.records import Event, decode_event, encode
 from bot.settings import Settings
 from bot.stores import Stores, open_stores
+from bot.tables import report_console, report_table
 
-_PIPED_WIDTH = 140
 _MAX_WAITING = 10_000  # an operator's replay is not held to a person's limit
 
 
@@ -42,10 +41,9 @@ async def list_letters(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return 0
-    console = console or _console()
-    table = Table(title=f"{len(rows):,} dead letters", title_justify="left", title_style="bold")
-    for column in ("turn", "conversation", "given up", "deaths", "reason"):
-        table.add_column(column, overflow="fold")
+    console = console or report_console()
+    columns = ("turn", "conversation", "given up", "deaths", "reason")
+    table = report_table(f"{len(rows):,} dead letters", *columns)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
@@ -110,8 +108,3 @@ async def _all(stores: Stores) -> list[DeadTurn]:
     for name in sorted(set(names)):
         found += await stores.dead.under(name)
     return found
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)

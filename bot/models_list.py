@@ -30,8 +30,8 @@ from bot.models_test import last_report
 from bot.pulling import is_installed
 from bot.routes import OLLAMA_URL, every_route, ollama_url, openai_backend
 from bot.settings import RouteSection, Settings
+from bot.tables import report_console, report_table
 
-_PIPED_WIDTH = 140
 _STYLES = {"works": "green", "built": "cyan", "retired": "red", "not_possible": "dim"}
 _PACKAGES = {"ocr": "rapidocr", "langchain": "langchain_core"}  # of backends without weights
 
@@ -58,7 +58,7 @@ async def list_models(
     console: Console | None = None,
 ) -> int:
     """Print the table; with `name` all there is about one model. Raises `PullError`."""
-    console = console or _console()
+    console = console or report_console()
     known = catalogue()
     if name is not None:
         return _show_model(known, _named(known, name), console, as_json=as_json)
@@ -233,7 +233,7 @@ def _show_model(known: Catalogue, name: str, console: Console, *, as_json: bool)
     console.print(
         f"{model.title}: {model.parameters} parameters, {window}{images}, {model.licence}"
     )
-    table = _table(name, "backend", "status", "what to load", "remark", "evidence")
+    table = report_table(name, "backend", "status", "what to load", "remark", "evidence")
     for backend, cell in model.cells.items():
         status = Text(cell.status.replace("_", " "), style=_STYLES.get(cell.status, "yellow"))
         what = cell.id or cell.repository or cell.wheel
@@ -257,7 +257,7 @@ def _remark(cell: Cell) -> str:
 
 def _rows_table(rows: list[Row]) -> Table:
     columns = ("model", "backend", "here", "route", "reachable", "placement", "serves", "tested")
-    table = _table("Models", *columns)
+    table = report_table("Models", *columns)
     for row in rows:
         cells = (
             row.model,
@@ -275,7 +275,7 @@ def _rows_table(rows: list[Row]) -> Table:
 
 def _matrix_table(known: Catalogue) -> Table:
     shown = [status.replace("_", " ") for status in get_args(Status)]
-    table = _table("Every model on every backend", "model", *shown)
+    table = report_table("Every model on every backend", "model", *shown)
     for name, model in known.models.items():
         cells = (
             Text(
@@ -286,15 +286,3 @@ def _matrix_table(known: Catalogue) -> Table:
         )
         table.add_row(Text(name), *cells)
     return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
