@@ -147,6 +147,7 @@ class BotInbox:
         try:
             heard = await self._changes.heard(tenant, event_id)
             if heard is None:
+                await self._changes.bar(tenant, event_id)
                 return
             turn_id = turn_id_of(tenant, event_id)
             change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)

@@ -18,6 +18,9 @@ from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
 
+_OVERTAKEN_S = 600  # a platform's last resend comes after five minutes
+
+
 class Change(IntEnum):
     """How far the event had come that was to be changed."""
 
@@ -50,6 +53,11 @@ class Changes:
             return Heard(ConversationKey.parse(conversation), author)
         except ValueError:
             return None
+
+    async def bar(self, tenant: str, event_id: str) -> None:
+        """An event that was deleted before it came is not accepted, should it come yet."""
+        name = self._keys.seen(tenant, event_id)
+        await self._batcher.command("SET", name, "", "NX", "EX", _OVERTAKEN_S)
 
     async def marks(self, tenant: str) -> dict[str, float]:
         """The newest `sent_at` accepted in each channel; "" is the newest of all."""

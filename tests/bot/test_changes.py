@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.chat.types import Author, Command, Limits, Message, Press
+from adapters.chat.types import Author, Command, Limits, Message, Press, Receipt
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from adapters.stores.ledger import Claim
 from agents.ports import ModelRequest
@@ -224,6 +224,15 @@ async def test_a_message_deleted_while_it_waits_is_never_answered(tmp_path: Path
 
     assert (closed[0]["state"], closed[0]["reason"]) == ("stopped", "deleted")
     assert (chat.delivered, parrot.asked) == ({}, 0)
+
+
+async def test_a_deletion_that_overtakes_its_message_keeps_it_out(tmp_path: Path) -> None:
+    chat, parrot = Chat(), Parrot()
+    async with bot_with(chat, settings_in(tmp_path), parrot.backend) as (bot, _):
+        await bot.inbox.retract("browser", TENANT, "t1-1")
+        receipt = await bot.inbox.accept(message("Never mind"))
+
+    assert receipt is Receipt.DUPLICATE
 
 
 async def test_a_message_deleted_during_the_answer_leaves_nothing_behind(tmp_path: Path) -> None:
