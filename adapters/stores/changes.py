@@ -17,7 +17,6 @@ from adapters.stores.ledger import RETENTION_S, one_line
 from adapters.stores.sealing import PLAIN, Seal
 from tools.identity import ConversationKey
 
-
 _OVERTAKEN_S = 600  # a platform's last resend comes after five minutes
 
 
