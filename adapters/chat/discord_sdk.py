@@ -20,7 +20,7 @@ from discord.http import Ratelimit, Route
 
 from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS, add_commands
 from adapters.chat.discord_reply import Button
-from adapters.chat.identifies import PER_DAY, IdentifyBudget, ProcessBudget
+from adapters.chat.identifies import LANE_EVERY_S, PER_DAY, IdentifyBudget, ProcessBudget
 from adapters.chat.types import AdapterError
 
 # discord.py reads with orjson where that is installed; orjson refuses half a character, and one
@@ -107,7 +107,9 @@ class Client(discord.Client):
             max_ratelimit_timeout=CALL_TIMEOUT_S,
             **shards,
         )
-        self._identifies = identifies
+        self._identifies, self._listens = identifies, callbacks is not SILENT
+        self._lanes, self._sessions_from = 1, 0.0  # until Discord tells
+        self._sessions = len(shards.get("shard_ids", "1"))
         self._callbacks, self._sync, self._ask_gateway = callbacks, sync, ask_gateway
         self.logged_in = asyncio.Event()
         self.commands_synced = self.in_session = False
@@ -122,9 +124,8 @@ class Client(discord.Client):
         return self._known_bucket(key)
 
     async def setup_hook(self) -> None:
-        if self._ask_gateway:
-            answer = await self.http.request(Route("GET", "/gateway"))
-            DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(answer["url"])
+        if self._listens:
+            await self._ask_for_sessions()
         self.logged_in.set()
         if self._sync:
             try:
@@ -133,12 +134,37 @@ class Client(discord.Client):
             except discord.DiscordException as error:
                 log.warning("discord.commands_not_synced", error=type(error).__name__)
 
+    async def _ask_for_sessions(self) -> None:
+        """Where the gateway is, and how many sessions Discord lets this bot begin."""
+        try:
+            answer = await self.http.request(Route("GET", "/gateway/bot"))
+        except discord.HTTPException as error:
+            if self._ask_gateway:
+                raise
+            log.warning("discord.no_session_limit", error=type(error).__name__)
+            return
+        if self._ask_gateway:
+            DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(answer["url"])
+        start: dict[str, Any] = answer["session_start_limit"]
+        self._lanes = max(1, int(start["max_concurrency"]))
+        if int(start["remaining"]) < self._sessions:
+            reset_s = int(start["reset_after"]) / 1000
+            self._sessions_from = asyncio.get_running_loop().time() + reset_s
+
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Waits as long as one more session could cost the bot its token (row C10)."""
-        await super().before_identify_hook(shard_id, initial=initial)
-        while wait_s := await self._identifies.take():
-            log.error("discord.identifies_spent", per_day=PER_DAY, free_in_s=round(wait_s))
+        lane = None if shard_id is None else shard_id % self._lanes
+        if lane is None:
+            await super().before_identify_hook(shard_id, initial=initial)
+        while wait_s := await self._must_wait_s(lane):
+            if wait_s > LANE_EVERY_S:
+                log.error("discord.identifies_spent", per_day=PER_DAY, free_in_s=round(wait_s))
             await asyncio.sleep(min(wait_s, LONGEST_WAIT_S))
+
+    async def _must_wait_s(self, lane: int | None) -> float:
+        """Discord's own count first: it knows of processes that share no store with this one."""
+        left_s = self._sessions_from - asyncio.get_running_loop().time()
+        return left_s if left_s > 0 else await self._identifies.take(lane=lane)
 
     async def on_ready(self) -> None:
         self.in_session = True

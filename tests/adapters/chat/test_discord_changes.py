@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from adapters.chat.discord import DiscordAdapter, Shards
-from adapters.chat.identifies import DAY_S, PER_DAY, ProcessBudget
+from adapters.chat.discord import DiscordAdapter
 from tests.contracts.chat import RecordingInbox
 from tests.twins.discord import DiscordTwin
 from tools.identity import tenant_of
@@ -196,46 +195,3 @@ async def test_a_first_install_answers_nothing_that_was_said_before() -> None:
             await asyncio.sleep(0.5)
 
     assert inbox.is_empty
-
-
-async def test_a_process_hears_the_guilds_of_its_shards_alone() -> None:
-    own, other = RecordingInbox(), RecordingInbox()
-    async with DiscordTwin() as discord:
-        mine = (discord.world.guild_id >> 22) % 2
-        async with (
-            running(discord, own, shards=Shards(2, (mine,))),
-            running(discord, other, shards=Shards(2, (1 - mine,)), name="other"),
-        ):
-            await discord.wait_for(lambda: len(discord.gateway.sessions) == 2)
-            await discord.say(discord.alice, discord.general, "for one", mention_bot=True)
-            assert (await own.next()).text == "for one"
-            await asyncio.sleep(0.2)
-
-        assert sorted(discord.gateway.shards) == [0, 1]
-    assert other.is_empty
-
-
-async def test_a_crash_loop_stays_under_the_identifies_of_a_day() -> None:
-    now = [0.0]
-    budget = ProcessBudget(clock=lambda: now[0])
-    taken = 0
-    for _ in range(int(DAY_S) // 30):  # a crash every half minute, for a day
-        now[0] += 30.0
-        taken += await budget.take() == 0.0
-
-    assert taken == PER_DAY
-    assert 0 < await budget.take() <= 30.0 + 1
-
-
-async def test_no_session_begins_while_the_budget_is_spent() -> None:
-    class Spent:
-        asked = 0
-
-        async def take(self) -> float:
-            self.asked += 1
-            return 0.0 if self.asked > 3 else 0.05
-
-    budget = Spent()
-    async with DiscordTwin() as discord, running(discord, RecordingInbox(), identifies=budget):
-        assert budget.asked == 4
-        assert discord.gateway.counts["identify"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -67,6 +68,14 @@ class Gateway:
         self.sessions: dict[str, Session] = {}
         self.counts: Counter[str] = Counter()
         self.shards: list[int] = []  # as they identified
+        self.session_start = {
+            "total": 1000,
+            "remaining": 999,
+            "reset_after": 0,
+            "max_concurrency": 1,
+        }
+        self.identify_every_s = 0.0  # Discord: 5 s, per lane; most tests begin many sessions
+        self._lane_free_at: dict[int, float] = {}
         self.url = ""
 
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
@@ -108,6 +117,13 @@ class Gateway:
             await socket.close(4014)
             return None
         shard_id, count = data.get("shard") or (0, 1)
+        if not 0 <= shard_id < count:
+            await socket.close(4010)
+            return None
+        if not self._lane_is_free(shard_id):
+            self.counts["identify_refused"] += 1
+            await socket.send(9, False)
+            return None
         self.shards.append(shard_id)
         session = Session(
             secrets.token_hex(8), data["intents"], shard=(shard_id, count), socket=socket
@@ -127,6 +143,14 @@ class Gateway:
         if self._serves_guild(session):
             await self._dispatch(session, "GUILD_CREATE", self._world.guild_payload())
         return session
+
+    def _lane_is_free(self, shard_id: int) -> bool:
+        """One IDENTIFY per `shard % max_concurrency` (docs.discord.com, gateway, rate limits)."""
+        lane, now = shard_id % self.session_start["max_concurrency"], time.monotonic()
+        if now < self._lane_free_at.get(lane, 0.0):
+            return False
+        self._lane_free_at[lane] = now + self.identify_every_s
+        return True
 
     def _serves_guild(self, session: Session) -> bool:
         """A guild belongs to one shard (docs.discord.com, gateway, sharding)."""

@@ -60,10 +60,9 @@ class Rest:
         return json_answer(200, self._world.bot.payload())
 
     async def _gateway_url(self, _: web.Request) -> web.Response:
-        limits = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
-        return json_answer(
-            200, {"url": self._gateway.url, "shards": 1, "session_start_limit": limits}
-        )
+        limits = self._gateway.session_start
+        shown = {"url": self._gateway.url, "shards": 1, "session_start_limit": limits}
+        return json_answer(200, shown)
 
     async def _application(self, _: web.Request) -> web.Response:
         shown: Json = {
