@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -146,6 +147,13 @@ async def _one_life(team: Fleet, effects: Effects, folder: Path, points: Sequenc
     faults = [] if tally.is_clean and not tally.told else [f"{tally} ({question.said})"]
     faults += _effects_faults(effects, question)
     codes = await team.stop()
+    if codes == [-signal.SIGKILL]:  # it died on its way out, which is an instant as any other
+        deaths += 1
+        bot.rules = []
+        await bot.start()
+        tally = await team.settle()
+        faults += [] if tally.is_clean else [f"after a death at the end: {tally}"]
+        codes = await team.stop()
     faults += [f"exit code {code}" for code in codes if code]
     faults += map(str, (await team.audit()).violations)
     return Life(deaths, tuple(faults), _points_of(trace))
