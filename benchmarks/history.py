@@ -74,7 +74,7 @@ def _cells(cost: Cost | None) -> tuple[str, ...]:
 
 async def _ours(ours: Product, redis: Redis, size: int, turns: int) -> Cost:
     """The whole turn: dedupe, claim, steps, outbox, memory, end; not only its history."""
-    first = size * 1000
+    first = 10**8 + size * 1000  # names of one length, whatever the size
     records = [
         encode_turn(Turn(_ROLES[n % 2], (Text(MESSAGE),), said_at=float(n))) for n in range(size)
     ]
