@@ -24,7 +24,7 @@ __all__ = ["DELETED", "RETENTION_S", "Acceptance", "Claim", "Lease", "Ledger", "
 
 _T = TypeVar("_T")
 _TENANTS_TTL_S = 30 * 24 * 3600  # renewed by every sweep; adapters that are gone fade away
-_GRACE_MS = 2000  # a lease's holder gets this long before the sweeper rings
+_GRACE_MS = 1000  # a lease's holder gets this long before the sweeper rings
 _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 DELETED = "deleted"  # the reason of a turn whose question was taken back
 RETENTION_S = 30 * 24 * 3600

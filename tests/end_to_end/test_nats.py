@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from adapters.models.scripted_server import ScriptedServer
-from tests.end_to_end.on_slack import new_thread, settings_of
-from tests.end_to_end.test_scale_out import LEASE_S, RECOVERY_S, SLOW, SlowAtFirst, fleet
+from tests.end_to_end.on_slack import new_thread
+from tests.end_to_end.test_scale_out import LEASE_S, RECOVERY_S, SLOW, SlowAtFirst, fleet_on
 from tests.nats_servers import jetstream
 from tests.twins.slack import SlackTwin
 
@@ -23,7 +23,7 @@ async def test_a_killed_workers_turn_is_finished_by_another_that_hears_nats(
         async with (
             ScriptedServer(model) as url,
             SlackTwin() as slack,
-            fleet(tmp_path, settings_of(slack, ("moe", url), more=doorbell), slack) as processes,
+            fleet_on(slack, url, tmp_path, more=doorbell) as processes,
         ):
             thread = await new_thread(slack)
             await thread.say(f"{SLOW}: what is 6*7?")

@@ -100,9 +100,11 @@ async def fleet(
         yield Fleet(intake, others, url)
 
 
-def fleet_on(slack: SlackTwin, model_url: str, folder: Path) -> AbstractAsyncContextManager[Fleet]:
+def fleet_on(
+    slack: SlackTwin, model_url: str, folder: Path, *, more: str = ""
+) -> AbstractAsyncContextManager[Fleet]:
     tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
-    return fleet(folder, settings_of(slack, ("moe", model_url)), tokens)
+    return fleet(folder, settings_of(slack, ("moe", model_url), more=more), tokens)
 
 
 async def test_the_turn_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> None:
