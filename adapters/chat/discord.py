@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from adapters.chat.discord_backfill import Backfill
+from adapters.chat.discord_backfill import Backfill, Gaps
+from adapters.chat.discord_callbacks import SILENT, Callbacks
 from adapters.chat.discord_chains import Chains
 from adapters.chat.discord_files import fetch
 from adapters.chat.discord_intake import ACCEPT_WITHIN_S, MAX_WAITING, Intake
@@ -24,7 +25,7 @@ from tools.identity import ConversationKey
 if TYPE_CHECKING:
     import discord
 
-    from adapters.chat.discord_sdk import Callbacks, Client
+    from adapters.chat.discord_sdk import Client
     from adapters.chat.discord_wire import SdkWire
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ class DiscordAdapter:
             raise refused
 
     async def answer_only(self) -> None:
-        from adapters.chat.discord_sdk import SILENT, client_for, point_at
+        from adapters.chat.discord_sdk import client_for, point_at
 
         point_at(self._api_url, self._gateway_url)
         self._client = client_for(SILENT, sync=False, ask_gateway=False)
@@ -126,12 +127,12 @@ class DiscordAdapter:
                 await self._calls().delete(place, message_id)
 
     def _callbacks(self, inbox: Inbox, tasks: asyncio.TaskGroup) -> Callbacks:
-        from adapters.chat.discord_sdk import Callbacks
-
+        gaps = Gaps(inbox, shard_count=self._shards.count if self._shards else 1)
         intake = Intake(
             inbox,
             adapter=self._name,
             chains=self._chains,
+            gaps=gaps,
             wire=self._calls(),
             pool=self._pool,
             bot_id=self._bot_id,
@@ -139,20 +140,22 @@ class DiscordAdapter:
             accept_within_s=self._accept_within_s,
             max_waiting=self._max_waiting,
         )
-        backfill = Backfill(inbox, intake.take)
+        backfill = Backfill(inbox, gaps, intake.missed)
 
-        async def fill() -> None:
+        def ready(shard: int | None) -> None:
             if (client := self._client) is not None:
-                await backfill.run(client)
+                intake.beside(backfill.run(client, shard), "discord backfill")
 
         return Callbacks(
             said=intake.said,
             edited=intake.edited,
             deleted=intake.deleted,
+            cleared=intake.cleared,
             asked=intake.asked,
             commanded=intake.commanded,
             pressed=intake.pressed,
-            ready=lambda: intake.beside(fill(), "discord backfill"),
+            begins=gaps.begin,
+            ready=ready,
         )
 
     async def _stay_connected(self, callbacks: Callbacks) -> None:

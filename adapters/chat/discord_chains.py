@@ -28,6 +28,11 @@ def is_thread(channel: Any) -> bool:
     return kind is not None and kind.name.endswith("_thread")
 
 
+def lane_of(channel: Any) -> int:
+    """A thread's messages keep their order with those of its channel: both move one mark."""
+    return int(channel.parent_id if is_thread(channel) else channel.id)
+
+
 def place_of(channel: Any, guild: discord.Guild | None) -> PlaceKind:
     """Public only when it is certain that @everyone may read the channel."""
     if guild is None:

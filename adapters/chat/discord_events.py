@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adapters.chat.discord_chains import lane_of
 from adapters.chat.discord_reply import spot
 from adapters.chat.safe_text import sound
 from adapters.chat.types import Addressing, Attachment, Author, Message
-from tools.identity import ConversationKey
+from tools.identity import ConversationKey, tenant_of
 
 if TYPE_CHECKING:
     import discord
+
+Place = tuple[int | None, int]  # guild and channel, a thread's being the one it is in
 
 
 def said_in(
@@ -36,6 +39,19 @@ def said_in(
 
 def author_of(interaction: discord.Interaction) -> Author:
     return Author(str(interaction.user.id), "bot" if interaction.user.bot else "member")
+
+
+def place_in(message: discord.Message) -> Place:
+    return None if message.guild is None else message.guild.id, lane_of(message.channel)
+
+
+def tenant_in(guild_id: int | None) -> str:
+    return tenant_of("discord", "dm" if guild_id is None else str(guild_id))
+
+
+def by_a_person(message: discord.Message) -> bool:
+    person = not message.author.bot and message.webhook_id is None
+    return person and message.type.name in ("default", "reply")
 
 
 def _without_mention(content: str, bot_id: int) -> str:

@@ -12,23 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapters.chat.discord_chains import Chains, key_of
-from adapters.chat.discord_events import author_of, said_in
+from adapters.chat.discord_backfill import Gaps
+from adapters.chat.discord_chains import Chains, key_of, lane_of
+from adapters.chat.discord_events import Place, author_of, by_a_person, place_in, said_in, tenant_in
+from adapters.chat.discord_heard import Heard
 from adapters.chat.discord_reply import Button, spot, spot_of
 from adapters.chat.discord_turns import Turns
 from adapters.chat.pacing import Pool, Urgency
 from adapters.chat.safe_text import sound
 from adapters.chat.splitting import clip
-from adapters.chat.types import (
-    Command,
-    DeliveryError,
-    Inbox,
-    Message,
-    NotAccepted,
-    Press,
-    Receipt,
-)
-from tools.identity import tenant_of
+from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Press, Receipt
 
 if TYPE_CHECKING:
     import discord
@@ -39,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 ACCEPT_WITHIN_S = 60.0
 MAX_WAITING = 2_000  # events while the store is away; each waits ACCEPT_WITHIN_S at most
-FRESH_S = 60.0  # a preview of a link comes as an edit too, but later and with no new edit time
+FRESH_S = 900.0  # a preview of a link comes as an edit too, with the old edit time
 LOST = "I could not store your question. Please ask again in a minute."
 DENIED = "I may not answer this person here."
 FULL = "Too many questions wait here already. Please ask this one again later."
@@ -56,6 +49,7 @@ class Intake:
         *,
         adapter: str,
         chains: Chains,
+        gaps: Gaps,
         wire: SdkWire,
         pool: Callable[[int], Pool],
         bot_id: Callable[[], int | None],
@@ -66,30 +60,43 @@ class Intake:
         self._inbox, self._name, self._chains, self._wire = inbox, adapter, chains, wire
         self._pool, self._bot_id, self._tasks = pool, bot_id, tasks
         self._accept_within_s, self._max_waiting = accept_within_s, max_waiting
-        self._turns = Turns()
+        self._turns, self._gaps, self._heard = Turns(), gaps, Heard()
         self._lanes: set[asyncio.Task[None]] = set()
 
     def said(self, message: discord.Message) -> None:
-        if _by_a_person(message):
+        if by_a_person(message):
             event_id = str(message.id)
-            self._spawn(self.take(message), f"discord message {event_id}", event_id=event_id)
+            self._spawn(self._take(message), f"discord message {event_id}", event_id=event_id)
 
     def edited(self, message: discord.Message) -> None:
         """Previews of links come this way too; then the time of the last edit is an old one."""
         at = message.edited_at
-        if at is None or not _by_a_person(message):
+        if at is None or not by_a_person(message):
             return
-        if (datetime.now(UTC) - at).total_seconds() < FRESH_S:
+        fresh = (datetime.now(UTC) - at).total_seconds() < FRESH_S
+        if fresh and self._heard.is_new_edit(message.id, at.timestamp()):
             work = self._revise(message, at.timestamp())
             self._spawn(work, f"discord edit {message.id}", event_id=str(message.id))
 
-    def deleted(self, guild_id: int | None, channel_id: int, message_ids: Iterable[int]) -> None:
-        tenant = tenant_of("discord", "dm" if guild_id is None else str(guild_id))
+    def deleted(self, guild_id: int | None, lane: int, message_ids: Iterable[int]) -> None:
         for message_id in message_ids:
-            work = self._retract(tenant, channel_id, str(message_id))
-            self._spawn(work, f"discord deletion {message_id}", event_id=str(message_id))
+            self._gone(guild_id, lane, self._heard.event_at(message_id))
 
-    async def take(self, message: discord.Message) -> None:
+    def cleared(self, guild_id: int, lane: int, place: int) -> None:
+        """A channel or thread was deleted, and everything in it."""
+        for event_id in self._heard.events_in(place):
+            self._gone(guild_id, lane, event_id)
+
+    def _gone(self, guild_id: int | None, lane: int, event_id: str) -> None:
+        work = self._retract(guild_id, lane, event_id)
+        self._spawn(work, f"discord deletion {event_id}", event_id=event_id)
+
+    async def missed(self, message: discord.Message) -> None:
+        """What a backfill found."""
+        if by_a_person(message):
+            await self._take(message, live=False)
+
+    async def _take(self, message: discord.Message, *, live: bool = True) -> None:
         """Place and pass on one message; those of one channel keep their order."""
         said, excuse = None, None
 
@@ -97,8 +104,10 @@ class Intake:
             nonlocal said, excuse
             if (said := await self._placed(message)) is not None:
                 excuse = EXCUSES.get(await self._inbox.accept(said))
+                self._heard.add(said)
 
-        if not await self._in_turn(message.channel.id, str(message.id), pass_on) and said:
+        place = place_in(message)
+        if not await self._in_turn(place, str(message.id), pass_on, live=live) and said:
             await self._reply_lost(said)
 
     async def _revise(self, message: discord.Message, edited_at: float) -> None:
@@ -107,21 +116,30 @@ class Intake:
             if said is not None:
                 await self._inbox.revise(said, edited_at=edited_at)
 
-        await self._in_turn(message.channel.id, str(message.id), pass_on)
+        await self._in_turn(place_in(message), str(message.id), pass_on)
 
-    async def _retract(self, tenant: str, channel_id: int, event_id: str) -> None:
+    async def _retract(self, guild_id: int | None, lane: int, event_id: str) -> None:
+        tenant = tenant_in(guild_id)
+
         async def pass_on() -> None:
             await self._inbox.retract(self._name, tenant, event_id)
 
-        await self._in_turn(channel_id, event_id, pass_on)
+        await self._in_turn((guild_id, lane), event_id, pass_on)
 
     async def _in_turn(
-        self, channel_id: int, event_id: str, pass_on: Callable[[], Awaitable[None]]
+        self,
+        place: Place,
+        event_id: str,
+        pass_on: Callable[[], Awaitable[None]],
+        *,
+        live: bool = True,
     ) -> bool:
         """After the channel's events before it, until the store has it; False when it never had."""
-        give_up_at = self._give_up_at()
+        give_up_at = asyncio.get_running_loop().time() + self._accept_within_s
         try:
-            async with self._turns.turn(channel_id, until=give_up_at):
+            if live:
+                await self._gaps.passed(*place)
+            async with self._turns.turn(place[1], until=give_up_at):
                 return await self._insist(pass_on, event_id, give_up_at)
         except asyncio.CancelledError:  # only a backfill finds it again
             log.warning("discord.event_left", event_id=event_id, reason="shutdown")
@@ -192,10 +210,13 @@ class Intake:
             message_id=spot(channel.id, message_id),
             addressing="command",
         )
-        work = self._pass_on_asked(interaction, said)
+        place = (interaction.guild_id, lane_of(channel))
+        work = self._pass_on_asked(interaction, said, place)
         self._spawn(work, f"discord ask {interaction.id}", event_id=said.event_id)
 
-    async def _pass_on_asked(self, interaction: discord.Interaction, said: Message) -> None:
+    async def _pass_on_asked(
+        self, interaction: discord.Interaction, said: Message, place: Place
+    ) -> None:
         from adapters.chat.discord_commands import tell
 
         excuse: str | None = None
@@ -203,9 +224,9 @@ class Intake:
         async def pass_on() -> None:
             nonlocal excuse
             excuse = EXCUSES.get(await self._inbox.accept(said))
+            self._heard.add(said)
 
-        channel_id, _ = spot_of(said)
-        if not await self._in_turn(channel_id, said.event_id, pass_on):
+        if not await self._in_turn(place, said.event_id, pass_on):
             excuse = LOST
         if excuse is not None:
             await tell(interaction, excuse)  # replaces the echo: it shows a stranger's words
@@ -217,12 +238,11 @@ class Intake:
         await acknowledge(interaction)
         if interaction.channel is None:
             return
-        guild = interaction.guild_id
         press = Press(
             button.kind,
             button.event_id,
             self._name,
-            tenant_of("discord", "dm" if guild is None else str(guild)),
+            tenant_in(interaction.guild_id),
             str(interaction.channel.id),
             author_of(interaction),
         )
@@ -252,26 +272,18 @@ class Intake:
             answer = FAILED
         await tell(interaction, clip(answer, 2000))
 
-    def _give_up_at(self) -> float:
-        return asyncio.get_running_loop().time() + self._accept_within_s
-
-    def beside(self, work: Coroutine[Any, Any, object], name: str) -> None:
-        """Work of this connection that is no event's."""
-        self._tasks.create_task(_alone(work, name), name=name)
+    def beside(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[None]:
+        """Work of this connection, whose failure stays its own."""
+        return self._tasks.create_task(_alone(work, name), name=name)
 
     def _spawn(self, work: Coroutine[Any, Any, object], name: str, *, event_id: str) -> None:
         if len(self._lanes) >= self._max_waiting:  # telling each of them would take minutes
             work.close()
             log.error("discord.event_lost", event_id=event_id, reason="too many waiting")
             return
-        lane = self._tasks.create_task(_alone(work, name), name=name)
+        lane = self.beside(work, name)
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
-
-
-def _by_a_person(message: discord.Message) -> bool:
-    person = not message.author.bot and message.webhook_id is None
-    return person and message.type.name in ("default", "reply")
 
 
 async def _alone(work: Coroutine[Any, Any, object], name: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,10 @@ from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Ratelimit, Route
 
+from adapters.chat.discord_callbacks import SILENT, Callbacks
+from adapters.chat.discord_chains import lane_of
 from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS, add_commands
+from adapters.chat.discord_limits import PromptRatelimit
 from adapters.chat.discord_reply import Button
 from adapters.chat.identifies import LANE_EVERY_S, PER_DAY, IdentifyBudget, ProcessBudget
 from adapters.chat.types import AdapterError
@@ -43,44 +44,11 @@ NOT_GRANTED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Callbacks:
-    """What the adapter does with events; each returns at once or acknowledges in time."""
-
-    said: Callable[[discord.Message], None]
-    edited: Callable[[discord.Message], None]
-    deleted: Callable[[int | None, int, Iterable[int]], None]
-    asked: Callable[[discord.Interaction, str], Awaitable[None]]
-    commanded: Callable[[discord.Interaction, str, str], Awaitable[None]]
-    pressed: Callable[[discord.Interaction, Button], Awaitable[None]]
-    ready: Callable[[], None]
-
-
 def point_at(api_url: str, gateway_url: str | None) -> None:
     """Send discord.py to another server; its settings are one per process."""
     Route.BASE = api_url.rstrip("/")
     if gateway_url is not None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
-
-
-class PromptRatelimit(Ratelimit):
-    """Gives the answer of a bucket's last call back at once.
-
-    discord.py 2.7 holds that answer until the bucket is full again (5 s for messages); here
-    the next call waits instead, and a part that arrived is known to have arrived.
-    """
-
-    async def __aexit__(self, *error: Any) -> None:
-        unknown = self.expires is None  # the answer had no limits in it: nothing to wait for
-        if unknown or self._pending_requests or self.remaining - self.outgoing >= 0:
-            await super().__aexit__(*error)
-        else:
-            self.outgoing -= 1
-
-    async def _refresh(self) -> None:
-        if self.expires is not None:
-            self.reset_after = max(0.0, self.expires - self._loop.time())
-        await super()._refresh()
 
 
 class Client(discord.Client):
@@ -112,7 +80,8 @@ class Client(discord.Client):
         self._sessions = len(shards.get("shard_ids", "1"))
         self._callbacks, self._sync, self._ask_gateway = callbacks, sync, ask_gateway
         self.logged_in = asyncio.Event()
-        self.commands_synced = self.in_session = False
+        self.commands_synced = False
+        self._live: set[int] = set()
         self._known_bucket = self.http.get_ratelimit
         self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
@@ -160,22 +129,28 @@ class Client(discord.Client):
             if wait_s > LANE_EVERY_S:
                 log.error("discord.identifies_spent", per_day=PER_DAY, free_in_s=round(wait_s))
             await asyncio.sleep(min(wait_s, LONGEST_WAIT_S))
+        self._callbacks.begins(shard_id or 0)
 
     async def _must_wait_s(self, lane: int | None) -> float:
         """Discord's own count first: it knows of processes that share no store with this one."""
         left_s = self._sessions_from - asyncio.get_running_loop().time()
         return left_s if left_s > 0 else await self._identifies.take(lane=lane)
 
+    @property
+    def in_session(self) -> bool:
+        """Every session that this process is to hold lives."""
+        return len(self._live) >= self._sessions
+
     async def on_ready(self) -> None:
-        self.in_session = True
-        self._callbacks.ready()
+        self._live.add(0)
+        self._callbacks.ready(None)
         log.info("discord.ready", guilds=len(self.guilds))
 
     async def on_resumed(self) -> None:
-        self.in_session = True
+        self._live.add(0)
 
     async def on_disconnect(self) -> None:
-        self.in_session = False
+        self._live.discard(0)
 
     async def on_message(self, message: discord.Message) -> None:
         self._callbacks.said(message)
@@ -184,10 +159,22 @@ class Client(discord.Client):
         self._callbacks.edited(payload.message)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        self._callbacks.deleted(payload.guild_id, payload.channel_id, (payload.message_id,))
+        lane = self._lane(payload.channel_id)
+        self._callbacks.deleted(payload.guild_id, lane, (payload.message_id,))
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        self._callbacks.deleted(payload.guild_id, payload.channel_id, payload.message_ids)
+        lane = self._lane(payload.channel_id)
+        self._callbacks.deleted(payload.guild_id, lane, payload.message_ids)
+
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        self._callbacks.cleared(payload.guild_id, payload.parent_id, payload.thread_id)
+
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        self._callbacks.cleared(channel.guild.id, channel.id, channel.id)
+
+    def _lane(self, channel_id: int) -> int:
+        channel = self.get_channel(channel_id)
+        return channel_id if channel is None else lane_of(channel)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         if interaction.type is discord.InteractionType.component:
@@ -212,39 +199,43 @@ class Client(discord.Client):
                 raise AdapterError(f"discord closed the gateway for good ({error.code})") from error
             raise
         finally:
-            self.logged_in.clear()
-            self.in_session = False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    await self.close()
+            await self._end()
+
+    async def _end(self) -> None:
+        self.logged_in.clear()
+        self._live.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await self.close()
+        if (waiting := self._connection._ready_task) is not None:  # noqa: SLF001
+            waiting.cancel()  # else a closed client would still say that it is ready
 
     async def answer_only(self, token: str) -> None:
         """Logged in without the gateway, until cancelled."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self.login(token)
-            self.in_session = True
+            self._live.add(0)
             await asyncio.Event().wait()
         except discord.LoginFailure as error:
             raise AdapterError(REFUSED) from error
         finally:
-            self.logged_in.clear()
-            self.in_session = False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    await self.close()
+            await self._end()
 
     async def history(
         self, place: discord.abc.Messageable, *, since: datetime, limit: int
-    ) -> list[discord.Message]:
-        """A place's messages, oldest first; none where the bot may not read."""
+    ) -> list[discord.Message] | None:
+        """A place's newest messages; none where the bot may not read, None while nobody can."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                messages = place.history(limit=limit, after=since, oldest_first=True)
+                messages = place.history(limit=limit, after=since, oldest_first=False)
                 return [message async for message in messages]
-        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-            log.warning("discord.not_read", error=type(error).__name__)
+        except (discord.Forbidden, discord.NotFound) as error:
+            log.info("discord.not_read", error=type(error).__name__)
             return []
+        except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
+            log.warning("discord.not_read", error=type(error).__name__)
+            return None
 
     async def lookup(self, channel_id: int, message_id: int) -> discord.Message | None:
         """A message by id, or None when it is gone or the bot may not read it."""
@@ -256,7 +247,29 @@ class Client(discord.Client):
 
 
 class ShardedClient(Client, discord.AutoShardedClient):
-    """Serves some of the bot's shards, or all of them."""
+    """Serves some of the bot's shards, or all of them; each has a session of its own.
+
+    discord.py says that it is ready only when all of them are, which is but once.
+    """
+
+    async def on_ready(self) -> None:
+        log.info("discord.ready", guilds=len(self.guilds))
+
+    async def on_resumed(self) -> None:
+        """Told for each shard."""
+
+    async def on_disconnect(self) -> None:
+        """Told for each shard."""
+
+    async def on_shard_ready(self, shard_id: int) -> None:
+        self._live.add(shard_id)
+        self._callbacks.ready(shard_id)
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        self._live.add(shard_id)
+
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        self._live.discard(shard_id)
 
 
 def client_for(
@@ -279,18 +292,3 @@ def client_for(
         shard_count=shards.count,
         shard_ids=list(shards.ids),
     )
-
-
-async def _nothing(*_: object) -> None:
-    """An event that nobody listens for."""
-
-
-SILENT = Callbacks(
-    said=lambda message: None,
-    edited=lambda message: None,
-    deleted=lambda guild, channel, messages: None,
-    asked=_nothing,
-    commanded=_nothing,
-    pressed=_nothing,
-    ready=lambda: None,
-)

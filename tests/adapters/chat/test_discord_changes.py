@@ -158,40 +158,50 @@ async def test_replies_go_out_without_the_gateway() -> None:
         assert not worker.connected
 
 
-async def test_what_was_said_while_the_bot_was_away_is_heard_once_and_in_order() -> None:
+async def test_a_deleted_thread_or_channel_takes_what_was_said_in_it_along() -> None:
     inbox = RecordingInbox()
-    async with DiscordTwin() as discord:
-        async with running(discord, inbox):
-            await discord.say(discord.alice, discord.general, "before", mention_bot=True)
-            await inbox.next()
+    async with DiscordTwin() as discord, running(discord, inbox):
         thread = await discord.start_thread(discord.general, discord.alice)
-        missed = [
-            await discord.say(discord.alice, discord.general, "one", mention_bot=True),
-            await discord.say(discord.alice, discord.general, "to others"),
-            await discord.say(discord.alice, thread, "two", mention_bot=True),
-            await discord.say(discord.alice, discord.dm, "three"),
-            await discord.say(
-                discord.alice, discord.staff, "never spoken to here", mention_bot=True
-            ),
-        ]
-        guild = tenant_of("discord", str(discord.world.guild_id))
-        inbox.heard_until = {
-            guild: {str(discord.general.id): 1.0, "": 1.0},
-            tenant_of("discord", "dm"): {str(discord.dm.id): 1.0, "": 1.0},
-        }
-        async with running(discord, inbox):
-            heard = [(await inbox.next()).event_id for _ in range(3)]
-            await asyncio.sleep(0.3)
+        in_thread = await discord.say(discord.alice, thread, "one", mention_bot=True)
+        above = await discord.say(discord.alice, discord.general, "two", mention_bot=True)
+        elsewhere = await discord.say(discord.alice, discord.staff, "three", mention_bot=True)
+        for _ in range(3):
+            await inbox.next()
+        await discord.delete_channel(thread)
+        await discord.wait_for(lambda: inbox.retracted)
+        told = [event_id for _, _, event_id in inbox.retracted]
+        assert told == [in_thread]
+        await discord.delete_channel(discord.general)
+        await discord.wait_for(lambda: len(inbox.retracted) >= 3)
 
-    assert heard == [missed[0], missed[2], missed[3]]
-    assert inbox.is_empty
+    told = [event_id for _, _, event_id in inbox.retracted]
+    assert above in told
+    assert elsewhere not in told
 
 
-async def test_a_first_install_answers_nothing_that_was_said_before() -> None:
+async def test_a_deleted_echo_of_a_slash_command_takes_its_question_along() -> None:
     inbox = RecordingInbox()
-    async with DiscordTwin() as discord:
-        await discord.say(discord.alice, discord.general, "old", mention_bot=True)
-        async with running(discord, inbox):
-            await asyncio.sleep(0.5)
+    async with DiscordTwin() as discord, running(discord, inbox):
+        await discord.wait_for(lambda: discord.world.commands)
+        asked = await discord.command(discord.alice, discord.general, "ask", {"question": "why"})
+        assert (await inbox.next()).event_id == asked
+        echo = await discord.wait_for(lambda: discord.posted(discord.general))
+        await discord.take_away(str(echo[0].id))
+        await discord.wait_for(lambda: inbox.retracted)
 
-    assert inbox.is_empty
+    assert [event_id for _, _, event_id in inbox.retracted] == [asked]
+
+
+async def test_a_preview_after_an_edit_is_no_second_edit() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox):
+        said = await discord.say(discord.alice, discord.dm, "see")
+        await inbox.next()
+        await discord.edit(said, "see https://example.com")
+        await discord.unfurl(said)
+        await discord.edit(said, "see there")
+        await discord.wait_for(lambda: len(inbox.revised) >= 2)
+        await asyncio.sleep(0.1)
+
+    texts = [message.text for message, _ in inbox.revised]
+    assert texts == ["see https://example.com", "see there"]

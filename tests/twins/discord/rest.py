@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -170,6 +171,7 @@ class Rest:
             posted.components = list(body["components"] or ())
         posted.flags = int(body.get("flags") or posted.flags)
         posted.allowed_mentions = body.get("allowed_mentions")
+        posted.edited_at = datetime.now(UTC).isoformat()
         posted.edits.append((time.monotonic(), posted.content))
 
     async def _delete(self, request: web.Request) -> web.Response:

@@ -128,6 +128,14 @@ class DiscordTwin:
             ids = [str(each.id) for each in posted]
             await self.gateway.broadcast("MESSAGE_DELETE_BULK", {"ids": ids, **where})
 
+    async def delete_channel(self, channel: Channel) -> None:
+        """A channel or thread goes, and nothing is told of the messages in it."""
+        for posted in self.world.in_channel(channel):
+            del self.world.messages[posted.id]
+        del self.world.channels[channel.id]
+        event = "THREAD_DELETE" if channel.kind == "thread" else "CHANNEL_DELETE"
+        await self.gateway.broadcast(event, self.world.channel_payload(channel))
+
     async def press(self, user: User, message_id: str, kind: str) -> str:
         """Press the button of this kind under a message; returns the interaction's id."""
         posted = self.message(message_id)

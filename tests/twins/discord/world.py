@@ -66,6 +66,7 @@ class Posted:
     allowed_mentions: Json | None = None
     components: list[Json] = field(default_factory=list)
     edits: list[tuple[float, str]] = field(default_factory=list)
+    edited_at: str | None = None
     posted_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -152,7 +153,7 @@ class World:
             "author": posted.author.payload(),
             "content": posted.content,
             "timestamp": _iso(posted.id),
-            "edited_timestamp": datetime.now(UTC).isoformat() if posted.edits else None,
+            "edited_timestamp": posted.edited_at,
             "tts": False,
             "mention_everyone": False,
             "mentions": [user.payload() for user in posted.mentions],

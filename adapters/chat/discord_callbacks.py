@@ -1,0 +1,44 @@
+"""What a client does with what Discord tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import discord
+
+    from adapters.chat.discord_reply import Button
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the adapter does with events; each returns at once or acknowledges in time."""
+
+    said: Callable[[discord.Message], None]
+    edited: Callable[[discord.Message], None]
+    deleted: Callable[[int | None, int, Iterable[int]], None]
+    cleared: Callable[[int, int, int], None]
+    asked: Callable[[discord.Interaction, str], Awaitable[None]]
+    commanded: Callable[[discord.Interaction, str, str], Awaitable[None]]
+    pressed: Callable[[discord.Interaction, Button], Awaitable[None]]
+    begins: Callable[[int], None]
+    ready: Callable[[int | None], None]
+
+
+async def _nothing(*_: object) -> None:
+    """An event that nobody listens for."""
+
+
+SILENT = Callbacks(
+    said=lambda message: None,
+    edited=lambda message: None,
+    deleted=lambda guild, channel, messages: None,
+    asked=_nothing,
+    commanded=_nothing,
+    pressed=_nothing,
+    cleared=lambda guild, lane, place: None,
+    begins=lambda shard: None,
+    ready=lambda shard: None,
+)
