@@ -56,18 +56,7 @@ async def test_what_was_asked_while_the_bot_was_away_is_answered_once(
     assert violations == []
 
 
-@pytest.mark.parametrize(
-    "platform",
-    [
-        "slack",
-        pytest.param(
-            "discord",
-            marks=pytest.mark.xfail(
-                reason="its backfill reads marks that the first live messages have moved already"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("platform", ["slack", "discord"])
 async def test_a_first_install_replays_nothing(platform: str, tmp_path: Path) -> None:
     async with fleet(
         tmp_path, bots=1, platforms=[platform], channels=CHANNELS, policy=demo_policy
