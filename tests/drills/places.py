@@ -144,6 +144,7 @@ class OnDiscord:
     def __init__(self, discord: DiscordTwin, *, channels: int = 40) -> None:
         self.discord, self.questions = discord, list[Question]()
         self.tenant = ("discord", str(discord.world.guild_id))
+        discord.gate.messages_limit = (1_000, 5.0)  # many bots share a channel's limit
         self._channels = [discord.world.add_channel("text", f"c{n}") for n in range(channels)]
         self._next = itertools.cycle(self._channels)
         names = ", ".join(f'"{channel.id}"' for channel in self._channels)

@@ -190,6 +190,30 @@ def test_drafts_in_between_are_skipped_and_the_newest_is_shown() -> None:
     assert screen.shown[0][0] < 1000.2, "the first draft is shown at once"
 
 
+def test_nothing_is_shown_right_after_the_process_was_frozen() -> None:
+    screen = Screen()
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        edits = PacedEdits(pool_of(), screen.edit, name="r1")
+        edits.show("before")
+        await asyncio.sleep(2)
+        loop.now += 30
+        edits.show("too late")
+        await asyncio.sleep(0.5)
+        assert [text for _, text in screen.shown] == ["before"]
+        await asyncio.sleep(2)
+        assert [text for _, text in screen.shown] == ["before", "too late"], "nobody took over"
+        loop.now += 30
+        edits.show("another has it")
+        await asyncio.sleep(0.5)
+        await edits.aclose()
+
+    in_virtual_time(scenario())
+    assert [text for _, text in screen.shown] == ["before", "too late"]
+
+
 def test_many_replies_share_one_pool_and_none_starves() -> None:
     screens = [Screen(latency_s=random.Random(seed).uniform(0.05, 0.3)) for seed in range(6)]
 
