@@ -60,7 +60,8 @@ async def test_an_event_delivered_four_times_at_once_to_several_bots_is_one_turn
     [
         ("slack", 2),
         pytest.param("slack", 150, marks=[pytest.mark.drill, pytest.mark.timeout(900)]),
-        pytest.param("discord", 100, marks=[pytest.mark.drill, pytest.mark.timeout(900)]),
+        # A process that was killed may begin a session every five seconds only.
+        pytest.param("discord", 15, marks=[pytest.mark.drill, pytest.mark.timeout(900)]),
     ],
 )
 async def test_an_event_whose_first_delivery_died_before_it_was_saved_is_answered(
@@ -83,7 +84,7 @@ async def test_an_event_whose_first_delivery_died_before_it_was_saved_is_answere
             for number in range(events):
                 await place.ask(a_sum("", f"FIRST{number} "))
                 await asyncio.sleep(0.3 if platform == "slack" else 0.8)
-            tally = await team.settle(within_s=SETTLE_S)
+            tally = await team.settle(within_s=SETTLE_S if events < 10 else 180)
         await team.stop()
         violations = (await team.audit()).violations
 
