@@ -89,8 +89,13 @@ test-quality: $(VENV)/.quality-stamp
 models-matrix: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m tests.contracts.matrix --run
 
+# The half hour of load (J1, J2) runs beside the others; each writes its figures into
+# docs/reliability.md. About an hour on two cores.
 drill: $(VENV)/.dev-stamp
-	$(BIN)/python -m pytest -m drill
+	@FIRSTLINE_DRILL_J2_S=$${FIRSTLINE_DRILL_J2_S:-1800} \
+	  $(BIN)/python -m pytest -q -m drill tests/drills/test_load.py & load=$$!; failed=0; \
+	$(BIN)/python -m pytest -m drill --ignore=tests/drills/test_load.py || failed=$$?; \
+	wait $$load || failed=$$?; exit $$failed
 
 bench-engines: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m benchmarks.engines --write
