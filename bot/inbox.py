@@ -103,14 +103,19 @@ class BotInbox:
         """A typed command whose own turn would come too late does its work here; the turn tells
         what came of it."""
         command = self._commands.parse(message.text)
+        if command not in ((STOP, ""), (AGAIN, "")) or await self._is_known(message):
+            return message
         if command == (STOP, ""):
             key, author = message.conversation, message.author.user_id
             stopped = await self._changes.stop(key, author=author)
             return msgspec.structs.replace(message, text=f"!{STOP} {DONE if stopped else NOTHING}")
-        if command == (AGAIN, ""):
-            excuse = await self._again(message.conversation, verdict)
-            return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
-        return message
+        excuse = await self._again(message.conversation, verdict)
+        return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
+
+    async def _is_known(self, message: Message) -> bool:
+        """A command that is delivered again is not done again."""
+        tenant = message.conversation.tenant
+        return await self._changes.heard(tenant, message.event_id) is not None
 
     async def command(self, command: Command) -> str:
         verdict = self._gate.admit(command.conversation, command.author)
@@ -136,7 +141,8 @@ class BotInbox:
             if heard is None or heard.user_id != message.author.user_id:
                 return
             message = msgspec.structs.replace(self._tidied(message), conversation=heard.key)
-            record = encode(self._event(message, verdict))
+            event = self._event(message, verdict)
+            record = encode(msgspec.structs.replace(event, accepted_at=edited_at))
             change = await self._changes.revise(heard.key, message.event_id, record)
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error

@@ -62,8 +62,11 @@ end
 local place = place_in_turn(ARGV[1])
 if place == 0 or redis.call('HEXISTS', KEYS[4], 'ending') == 1
   or redis.call('HEXISTS', KEYS[4], 'effect') == 1 or is_command() then return 0 end
-redis.call('HSET', KEYS[4], 'event:' .. place, ARGV[2])
-redis.call('HSETNX', KEYS[4], 'halt', 'edit')
+-- Two processes may hear of the same edit.
+if redis.call('HGET', KEYS[4], 'event:' .. place) ~= ARGV[2] then
+  redis.call('HSET', KEYS[4], 'event:' .. place, ARGV[2])
+  redis.call('HSETNX', KEYS[4], 'halt', 'edit')
+end
 return 1
 """
 )
