@@ -15,6 +15,7 @@ from adapters.stores.changes import Changes
 from adapters.stores.errors import Halted
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
+from bot.follow_ups import read_answered
 from bot.health import Metrics
 from bot.records import part_token
 from bot.running import RunningTurn
@@ -89,12 +90,17 @@ class Delivery:
             await adapter.remove(turn.claim.lease.key, old.message_ids[1:])
 
     async def erase(self, turn: RunningTurn, adapter: ChatAdapter) -> None:
-        """A question was deleted after its answer: memory first, then what people see."""
-        key = turn.claim.lease.key
-        if (old := turn.last.erases) is not None:
-            await self._memory.erase(key, old.turn_id)
-            await adapter.remove(key, old.message_ids)
-            await self._changes.drop_answer(key, old.turn_id)
+        """A question was deleted after its answer: memory first, then what people see.
+
+        The answer may have been given anew since the deletion was stored.
+        """
+        key, told = turn.claim.lease.key, turn.last.erases
+        if told is None:
+            return
+        old = read_answered(await self._changes.answer(key, told.turn_id)) or told
+        await self._memory.erase(key, old.turn_id)
+        await adapter.remove(key, old.message_ids)
+        await self._changes.drop_answer(key, {old.turn_id, *old.found_by})
 
 
 async def _insist(send: Callable[..., Awaitable[str]], tried_s_ago: float | None) -> str:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 import structlog
 
 from adapters.chat.types import Author, Message
-from bot.records import Answered, Event, Last, decode_last
+from adapters.stores.errors import READ_ERRORS
+from bot.records import Answered, Event, Last, decode_answered, decode_last
 from tools.identity import ConversationKey, Place, Principal
 from tools.labels import Label
 
+_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
 def read_last(record: bytes | None) -> Last | None:
+    return _read(decode_last, record)
+
+
+def read_answered(record: bytes | None) -> Answered | None:
+    return _read(decode_answered, record)
+
+
+def _read(decode: Callable[[bytes], _T], record: bytes | None) -> _T | None:
+    """What is kept of a closed turn; None when nothing is, or nothing that can be read."""
     try:
-        return None if record is None else decode_last(record)
-    except msgspec.MsgspecError as error:
+        return None if record is None else decode(record)
+    except READ_ERRORS as error:
         log.warning("store.bad_record", error=type(error).__name__, size=len(record or b""))
         return None
 
@@ -33,7 +47,7 @@ def asked_again(last: Last) -> tuple[Message, Answered]:
         text="\n".join(filter(None, (each.text for each in asked))),
         attachments=tuple(file for each in asked for file in each.attachments),
     )
-    return message, Answered(last.turn_id, last.message_ids)
+    return message, Answered(last.turn_id, last.message_ids, last.found_by)
 
 
 def erasing(

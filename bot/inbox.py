@@ -16,18 +16,13 @@ import structlog
 from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
 from adapters.stores.changes import Change, Changes
 from adapters.stores.doorbell import Doorbell
-from adapters.stores.errors import READ_ERRORS, StoreUnavailable
+from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
 from bot.admission import Admitted, Asker, Denied, Gate
 from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
-from bot.follow_ups import asked_again, erasing, read_last
+from bot.follow_ups import asked_again, erasing, read_answered, read_last
 from bot.health import Metrics
-from bot.records import (
-    Event,
-    decode_answered,
-    encode,
-    turn_id_of,
-)
+from bot.records import Event, encode, turn_id_of
 from tools.identity import ConversationKey
 from tools.labels import label_of
 
@@ -158,18 +153,15 @@ class BotInbox:
             turn_id = turn_id_of(tenant, event_id)
             change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)
             if change is Change.TOO_LATE and (
-                record := await self._changes.answer(heard.key, turn_id)
+                answered := read_answered(await self._changes.answer(heard.key, turn_id))
             ):
-                answered, now = decode_answered(record), self._clock()
+                now = self._clock()
                 event = erasing(
                     heard.key, adapter=adapter, event_id=event_id, answered=answered, now=now
                 )
                 await self._store(event, is_heard=False)
         except StoreUnavailable as error:
             raise NotAccepted(str(error)) from error
-        except READ_ERRORS as error:
-            log.warning("store.bad_record", error=type(error).__name__)
-            return
         log.info("event.retracted", adapter=adapter, came=change.name)
 
     async def press(self, press: Press) -> str:

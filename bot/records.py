@@ -19,10 +19,11 @@ PART_TOKEN_CHARS = 25  # Discord's nonce holds no more
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """Where the reply of a closed turn stands."""
+    """Where the reply of a closed turn stands; `found_by` are the ids it is looked up with."""
 
     turn_id: str
     message_ids: tuple[str, ...]
+    found_by: tuple[str, ...] = ()
     format: Literal[1] = 1
 
 
@@ -54,6 +55,7 @@ class Last(msgspec.Struct, frozen=True):
     event_ids: tuple[str, ...]
     events: tuple[Event, ...]
     message_ids: tuple[str, ...]
+    found_by: tuple[str, ...] = ()
     format: Literal[1] = 1
 
 

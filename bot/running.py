@@ -92,13 +92,16 @@ class RunningTurn:
         return tuple(message_id for _, message_id in sorted(self.posted.items()))
 
     @property
-    def other_turn_ids(self) -> tuple[str, ...]:
-        """The ids that the joined events would have had as turns of their own."""
-        tenant = self.claim.lease.key.tenant
-        return tuple(turn_id_of(tenant, event_id) for event_id in self.event_ids[1:])
+    def found_by(self) -> tuple[str, ...]:
+        """The ids that its events would have had as turns of their own, and those of what it
+        replaces: whichever of them is deleted finds this answer."""
+        tenant, replaced = self.claim.lease.key.tenant, self.last.replaces
+        own = (turn_id_of(tenant, event_id) for event_id in self.event_ids)
+        return (*own, *(replaced.found_by if replaced else ()))
 
     def answered(self) -> Answered:
-        return Answered(self.turn_id, self.message_ids)
+        return Answered(self.turn_id, self.message_ids, self.found_by)
 
     def as_last(self) -> Last:
-        return Last(self.turn_id, self.event_ids, tuple(self.events), self.message_ids)
+        events, ids = tuple(self.events), self.message_ids
+        return Last(self.turn_id, self.event_ids, events, ids, self.found_by)

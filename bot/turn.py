@@ -118,7 +118,7 @@ class TurnRunner:
             answer=answer,
             last=last,
             dead=letter_of(turn, ending, max_deaths=self._max_deaths, now=self._clock()),
-            also=turn.other_turn_ids,
+            also=turn.found_by,
         )
 
     async def _finish(

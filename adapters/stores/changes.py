@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import IntEnum
 
 import msgspec
@@ -94,8 +94,8 @@ class Changes:
         found = await self._batcher.command("HGET", self._keys.answers(key), turn_id)
         return await self._opened(key, "answers", found)
 
-    async def drop_answer(self, key: ConversationKey, turn_id: str) -> None:
-        await self._batcher.command("HDEL", self._keys.answers(key), turn_id)
+    async def drop_answer(self, key: ConversationKey, turn_ids: Collection[str]) -> None:
+        await self._batcher.command("HDEL", self._keys.answers(key), *turn_ids)
 
     async def last(self, key: ConversationKey) -> bytes | None:
         """What it takes to answer the conversation's last question anew."""

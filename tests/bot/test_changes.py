@@ -361,6 +361,46 @@ async def test_an_answer_given_anew_stands_in_the_place_of_the_old_one(tmp_path:
     assert (second, too_late) == ("", NOT_THE_LAST)
 
 
+async def test_a_deleted_question_takes_the_answer_along_that_was_given_anew(
+    tmp_path: Path,
+) -> None:
+    chat, parrot = Chat(limits=Limits(600, edits_per_window=5, window_s=1.0)), Parrot()
+    parrot.slow = False
+    async with running(tmp_path, chat, parrot) as bot:
+        await bot.inbox.accept(message("secret " * 150))
+        await ends(bot)
+        for count in (2, 3):
+            await bot.inbox.press(press("again", event_id=chat.asked["t1-1"][-1]))
+            await ends(bot, count)
+        chat.removed.clear()
+        await bot.inbox.retract("browser", TENANT, "t1-1")
+        await ends(bot, 4)
+        memory = await remembered(bot)
+
+    assert chat.removed == ["t1-1.0", "t1-1.1"]
+    assert memory == ""
+
+
+async def test_a_question_deleted_while_it_is_answered_anew_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    chat, parrot = Chat(), Parrot()
+    parrot.slow = False
+    async with running(tmp_path, chat, parrot) as bot:
+        await bot.inbox.accept(message("A very long secret about many different things"))
+        await ends(bot)
+        parrot.slow = True
+        await bot.inbox.press(press("again"))
+        await until(lambda: parrot.asked == 2)
+        await bot.inbox.retract("browser", TENANT, "t1-1")
+        parrot.slow = False
+        await ends(bot, 3)
+        memory = await remembered(bot)
+
+    assert chat.removed == ["t1-1.0"]
+    assert memory == ""
+
+
 async def test_a_typed_again_answers_anew_in_place_and_only_who_asked_may_say_it(
     tmp_path: Path,
 ) -> None:
