@@ -51,7 +51,12 @@ class Fleet:
         for bot in self.bots:
             bot.rules = list(rules)
         await asyncio.gather(*(bot.start() for bot in self.bots))
-        await connected(self.places, len(self.bots))
+        try:
+            await connected(self.places, len(self.bots))
+        except TimeoutError as error:
+            heard = {place.name: place.sessions() for place in self.places}
+            logs = "\n".join(f"{bot.log.name}:\n{bot.end_of_log()}" for bot in self.bots)
+            raise AssertionError(f"not all bots listen: {heard}\n{logs}") from error
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[Counter[str]]:

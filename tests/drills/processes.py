@@ -149,3 +149,6 @@ class DrillBot:
     def said(self, event: str) -> int:
         """How often its log holds `event`."""
         return self.log.read_text(errors="replace").count(event) if self.log.exists() else 0
+
+    def end_of_log(self, chars: int = 3000) -> str:
+        return self.log.read_text(errors="replace")[-chars:] if self.log.exists() else ""

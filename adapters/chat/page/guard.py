@@ -22,6 +22,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 COOKIE = "firstline"
 TOKEN_HEADER = "x-firstline-token"  # noqa: S105 - a header's name
+_TOKEN_BYTES = 32
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
@@ -100,18 +101,31 @@ def refuse(status: int, sentence: str) -> Response:
 
 
 def kept_token(path: Path) -> str:
-    """The page's token, kept in a private file so that open pages outlive a restart."""
+    """The page's token, kept in a private file so that open pages outlive a restart.
+
+    Processes that begin at the same time and share the folder get the same one.
+    """
+    while not (token := _read_token(path)):
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(_TOKEN_BYTES))
+        try:
+            os.link(fresh, path)  # whole, and never over another's
+        except FileExistsError:
+            if not _read_token(path):
+                path.unlink(missing_ok=True)
+        finally:
+            fresh.unlink()
+    return token
+
+
+def _read_token(path: Path) -> str:
+    """Empty when there is none that can be used."""
     try:
         token = path.read_text("ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
-        token = ""
-    if len(token) >= 32:
-        return token
-    token = secrets.token_urlsafe(32)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(token)
-    return token
+        return ""
+    return token if len(token) >= _TOKEN_BYTES else ""
 
 
 def _same(one: str, other: str) -> bool:

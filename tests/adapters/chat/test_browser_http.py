@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import aiohttp
 import pytest
 
 from adapters.chat.browser import BrowserAdapter, ShownTurn
+from adapters.chat.page.guard import kept_token
 from adapters.chat.types import Attachment, AttachmentError, Limits, Message, Receipt
 from tests.adapters.chat.browser_bot import ANSWER, EchoBot, Memory, bot_at_work
 from tests.contracts.chat import RecordingInbox, running
@@ -81,6 +84,31 @@ async def test_an_entry_key_keeps_other_users_of_the_machine_out(tmp_path: Path)
             assert response.status == 200
         async with session.get(at) as later:
             assert later.status == 200
+
+
+def test_processes_that_begin_at_the_same_time_share_one_token(tmp_path: Path) -> None:
+    starts = threading.Barrier(8)
+
+    def begin(path: Path) -> str:
+        starts.wait(10)
+        return kept_token(path)
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(50):
+            path = tmp_path / str(number)
+            tokens = list(threads.map(begin, [path] * 8))
+            assert tokens == [tokens[0]] * 8
+            assert len(tokens[0]) >= 32
+            assert path.stat().st_mode & 0o777 == 0o600
+    assert len(list(tmp_path.iterdir())) == 50
+
+
+def test_a_token_file_that_cannot_be_used_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "page-token"
+    path.write_bytes(b"\xff short")
+
+    assert len(kept_token(path)) >= 32
+    assert kept_token(path) == kept_token(path)
 
 
 async def test_nothing_foreign_may_load_or_frame_the_page(tmp_path: Path) -> None:
