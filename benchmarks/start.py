@@ -12,10 +12,10 @@ import psutil
 
 from benchmarks.report import Table
 from benchmarks.turn import model_server
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.bot_process import bot_process
 from tests.end_to_end.test_platforms import OnDiscord, OnSlack
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 
 REPEATS = 3
 IDLE_S = 5.0

@@ -20,11 +20,11 @@ from adapters.stores.batching import Batcher
 from adapters.stores.connection import connect, server_version
 from adapters.stores.keys import Keys
 from agents.ports import ModelRequest
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.conftest import running_redis, wait_for_redis
 from tests.drills.places import OnDiscord, OnSlack, Place, Tally, connected, settle
 from tests.drills.processes import DrillBot, ForkServer, fork_server
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 from tools.identity import tenant_of
 
 LEASE_S = 2.0

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 
 TOLD = "tell my operator the turn id"
 _LOOK_EVERY_S = 0.1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.test_platforms import OnSlack
-from tests.twins.slack import SlackTwin
 
 
 class Thread:

@@ -15,12 +15,12 @@ import pytest
 from adapters.models.scripted import Cut, Garble, demo_policy
 from adapters.models.scripted_server import HttpReply, Raw, ScriptedServer
 from agents.ports import ModelRequest
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.bot_process import BotProcess, bot_process
 from tests.end_to_end.on_slack import new_channel, new_thread, settings_for, settings_of
 from tests.end_to_end.test_platforms import OnDiscord, slowly
 from tests.pictures import bomb
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 
 SECRET_WORDS = "zebrafish-lagoon"
 

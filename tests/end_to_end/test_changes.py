@@ -10,10 +10,10 @@ from pathlib import Path
 from adapters.models.scripted import Reply, Step
 from adapters.models.scripted_server import ScriptedServer
 from agents.ports import ModelRequest
+from bot.testing.slack import SlackTwin
+from bot.testing.slack.world import Posted
 from tests.end_to_end.bot_process import BotProcess, bot_process
 from tests.end_to_end.test_platforms import OnSlack, models
-from tests.twins.slack import SlackTwin
-from tests.twins.slack.world import Posted
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 

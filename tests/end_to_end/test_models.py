@@ -13,11 +13,11 @@ from adapters.models.scripted import Fail, Reply, Say, Stall, Step
 from adapters.models.scripted_server import HttpPolicy, ScriptedServer
 from agents.errors import BackendError
 from agents.ports import ModelRequest
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.bot_process import bot_process, free_port
 from tests.end_to_end.on_slack import Thread, new_thread, settings_for, settings_of
 from tests.end_to_end.test_platforms import OnDiscord
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 
 
 def signed(name: str) -> HttpPolicy:

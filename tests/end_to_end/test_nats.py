@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from adapters.models.scripted_server import ScriptedServer
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.on_slack import new_thread
 from tests.end_to_end.test_scale_out import LEASE_S, RECOVERY_S, SLOW, SlowAtFirst, fleet_on
 from tests.nats_servers import jetstream
-from tests.twins.slack import SlackTwin
 
 
 async def test_a_killed_workers_turn_is_finished_by_another_that_hears_nats(

@@ -17,10 +17,10 @@ from PIL import Image
 from adapters.models.scripted import Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import ScriptedServer
 from agents.ports import ModelRequest
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.end_to_end.bot_process import bot_process
 from tests.pictures import encoded
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 
 QUESTION = "What is 17*23, and what does the picture show?"
 RED_PNG = encoded(Image.new("RGB", (64, 64), (255, 0, 0)), "PNG")

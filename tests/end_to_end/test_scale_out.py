@@ -17,12 +17,12 @@ from adapters.models.scripted import Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import ScriptedServer
 from adapters.stores.embedded import find_server
 from agents.ports import ModelRequest
+from bot.testing.discord import DiscordTwin
+from bot.testing.slack import SlackTwin
 from tests.conftest import running_redis, wait_for_redis
 from tests.end_to_end.bot_process import BotProcess, bot_process
 from tests.end_to_end.on_slack import new_thread, settings_of
 from tests.end_to_end.test_platforms import OnDiscord, models
-from tests.twins.discord import DiscordTwin
-from tests.twins.slack import SlackTwin
 
 LEASE_S = 2.0  # of the settings in `on_slack`
 RECOVERY_S = 3.0  # beyond the lease

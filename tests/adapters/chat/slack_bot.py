@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from adapters.chat.slack import SlackAdapter
 from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
-from tests.twins.slack import SlackTwin
+from bot.testing.slack import SlackTwin
 
 
 @dataclass(slots=True)

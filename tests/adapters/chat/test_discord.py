@@ -10,8 +10,8 @@ import pytest
 
 from adapters.chat.discord import DiscordAdapter
 from adapters.chat.types import AdapterError, Command, Message, NotAccepted, Receipt
+from bot.testing.discord import DiscordTwin
 from tests.contracts.chat import NothingChanges
-from tests.twins.discord import DiscordTwin
 from tools.identity import tenant_of
 
 

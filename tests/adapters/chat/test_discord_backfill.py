@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from adapters.chat.discord import DiscordAdapter, Shards
+from bot.testing.discord import DiscordTwin
+from bot.testing.discord.world import Channel
 from tests.adapters.chat.test_discord_changes import running
 from tests.contracts.chat import RecordingInbox
-from tests.twins.discord import DiscordTwin
-from tests.twins.discord.world import Channel
 from tools.identity import tenant_of
 
 

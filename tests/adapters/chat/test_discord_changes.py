@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from adapters.chat.discord import DiscordAdapter
+from bot.testing.discord import DiscordTwin
 from tests.contracts.chat import RecordingInbox
-from tests.twins.discord import DiscordTwin
 from tools.identity import tenant_of
 
 

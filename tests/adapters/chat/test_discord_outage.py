@@ -12,8 +12,8 @@ from adapters.chat.discord import DiscordAdapter
 from adapters.chat.discord_intake import LOST
 from adapters.chat.discord_reply import NONCE_KNOWN_S
 from adapters.chat.types import Message, NotAccepted, Receipt
+from bot.testing.discord import DiscordTwin
 from tests.adapters.chat.test_discord import RecordingInbox
-from tests.twins.discord import DiscordTwin
 
 
 class AwayFor(RecordingInbox):

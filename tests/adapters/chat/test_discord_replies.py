@@ -17,8 +17,8 @@ from adapters.chat.types import (
     Message,
     Receipt,
 )
+from bot.testing.discord import DiscordTwin
 from tests.adapters.chat.test_discord import RecordingInbox, connected
-from tests.twins.discord import DiscordTwin
 
 
 async def asked(discord: DiscordTwin, inbox: RecordingInbox) -> Message:

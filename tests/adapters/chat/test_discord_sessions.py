@@ -7,9 +7,9 @@ from time import monotonic
 
 from adapters.chat.discord import Shards
 from adapters.chat.identifies import DAY_S, LANE_EVERY_S, PER_DAY, ProcessBudget
+from bot.testing.discord import DiscordTwin
 from tests.adapters.chat.test_discord_changes import running
 from tests.contracts.chat import RecordingInbox
-from tests.twins.discord import DiscordTwin
 
 
 async def test_a_process_hears_the_guilds_of_its_shards_alone() -> None:

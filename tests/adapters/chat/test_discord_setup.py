@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.chat.discord_setup import diagnose, invite_url
-from tests.twins.discord import DiscordTwin
+from bot.testing.discord import DiscordTwin
 
 
 async def test_doctor_tells_token_and_intent_with_one_fix_each() -> None:

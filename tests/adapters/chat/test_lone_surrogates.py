@@ -16,9 +16,9 @@ from rich.console import Console
 from adapters.chat.safe_text import sound
 from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import Message
+from bot.testing.discord import DiscordTwin
 from tests.adapters.chat import slack_bot, test_discord
 from tests.contracts.chat import RecordingInbox, running
-from tests.twins.discord import DiscordTwin
 
 HALF = "\ud83d"
 

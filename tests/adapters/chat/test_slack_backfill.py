@@ -12,10 +12,10 @@ import pytest
 
 from adapters.chat.slack import SlackAdapter
 from adapters.chat.slack_backfill import Gaps
+from bot.testing.slack import SlackTwin
 from tests.adapters.chat.slack_bot import RecordingInbox, adapter_for
 from tests.drills.figures import RecordFigure
 from tests.drills.figures import record_figure as record_figure
-from tests.twins.slack import SlackTwin
 
 ONE_LONG_AGO = time.time() - 3600
 

@@ -8,9 +8,9 @@ import pytest
 
 from adapters.chat.slack import SlackAdapter, diagnose
 from adapters.chat.types import AdapterError, Receipt
+from bot.testing.slack import SlackTwin
+from bot.testing.slack.world import ChannelKind, UserKind
 from tests.adapters.chat.slack_bot import RecordingInbox, adapter_for, running
-from tests.twins.slack import SlackTwin
-from tests.twins.slack.world import ChannelKind, UserKind
 from tools.identity import ConversationKey
 
 

@@ -10,8 +10,8 @@ from adapters.chat.slack_blocks import PART_CHARS
 from adapters.chat.slack_reply import PLACEHOLDER
 from adapters.chat.splitting import split_markdown
 from adapters.chat.types import Activity, DeliveryError, Draft, Message
+from bot.testing.slack.world import Posted
 from tests.adapters.chat.slack_bot import Bench, adapter_for, running
-from tests.twins.slack.world import Posted
 
 
 async def asked(bench: Bench, *, channel: str = "C1") -> Message:

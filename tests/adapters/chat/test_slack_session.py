@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.chat.types import AdapterError
+from bot.testing.slack import SlackTwin
+from bot.testing.slack.methods import METHODS
 from tests.adapters.chat.slack_bot import RecordingInbox, adapter_for, running
-from tests.twins.slack import SlackTwin
-from tests.twins.slack.methods import METHODS
 
 
 async def test_it_counts_as_connected_while_the_socket_lives() -> None:

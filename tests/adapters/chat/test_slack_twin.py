@@ -7,8 +7,8 @@ import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from tests.twins.slack import SlackTwin
-from tests.twins.slack.web_api import WebApi
+from bot.testing.slack import SlackTwin
+from bot.testing.slack.web_api import WebApi
 
 
 def client_of(slack: SlackTwin, token: str | None = None) -> AsyncWebClient:

@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.twins.discord.gateway import Gateway
-from tests.twins.discord.limits import Refused, json_answer
-from tests.twins.discord.world import Channel, Json, Posted, World
+from bot.testing.discord.gateway import Gateway
+from bot.testing.discord.limits import Refused, json_answer
+from bot.testing.discord.world import Channel, Json, Posted, World
 
 CONTENT_LIMIT = 2000
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tests.twins.slack.methods import METHODS, SCOPES, Refused
+from bot.testing.slack.methods import METHODS, SCOPES, Refused
 
 if TYPE_CHECKING:
-    from tests.twins.slack import SlackTwin
+    from bot.testing.slack import SlackTwin
 
 Json = dict[str, Any]
 _PER_CHANNEL = frozenset({"chat.postMessage"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.twins.slack.world import Posted, World
+from bot.testing.slack.world import Posted, World
 
 Json = dict[str, Any]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.twins.discord.gateway import Gateway
-from tests.twins.discord.limits import Refused, json_answer
-from tests.twins.discord.rest import Rest, body_of
-from tests.twins.discord.world import Channel, Json, Posted, User, World
+from bot.testing.discord.gateway import Gateway
+from bot.testing.discord.limits import Refused, json_answer
+from bot.testing.discord.rest import Rest, body_of
+from bot.testing.discord.world import Channel, Json, Posted, User, World
 
 ANSWER_WITHIN_S = 3.0
 TOKEN_LIVES_S = 900.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.twins.slack.world import TEXT_CUT, Channel, Posted
+from bot.testing.slack.world import TEXT_CUT, Channel, Posted
 
 if TYPE_CHECKING:
-    from tests.twins.slack import SlackTwin
+    from bot.testing.slack import SlackTwin
 
 Json = dict[str, Any]
 MARKDOWN_CHARS = 12_000  # over all markdown blocks of one message

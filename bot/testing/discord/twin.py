@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.twins.discord.gateway import Gateway
-from tests.twins.discord.interactions import Interactions
-from tests.twins.discord.limits import Gate, Planned
-from tests.twins.discord.rest import Rest
-from tests.twins.discord.world import Channel, Json, Posted, User, World
+from bot.testing.discord.gateway import Gateway
+from bot.testing.discord.interactions import Interactions
+from bot.testing.discord.limits import Gate, Planned
+from bot.testing.discord.rest import Rest
+from bot.testing.discord.world import Channel, Json, Posted, User, World
 
 
 class DiscordTwin:

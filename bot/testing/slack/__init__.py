@@ -18,10 +18,10 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.twins.slack.presses import press_payload
-from tests.twins.slack.socket import Envelope, SocketMode
-from tests.twins.slack.web_api import WebApi
-from tests.twins.slack.world import Channel, Edit, Posted, World
+from bot.testing.slack.presses import press_payload
+from bot.testing.slack.socket import Envelope, SocketMode
+from bot.testing.slack.web_api import WebApi
+from bot.testing.slack.world import Channel, Edit, Posted, World
 
 Json = dict[str, Any]
 RESPONSE_URL_USES = 5

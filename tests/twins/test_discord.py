@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.twins.discord import DiscordTwin
-from tests.twins.discord.gateway import DIRECT_MESSAGES, GUILD_MESSAGES, GUILDS, MESSAGE_CONTENT
+from bot.testing.discord import DiscordTwin
+from bot.testing.discord.gateway import DIRECT_MESSAGES, GUILD_MESSAGES, GUILDS, MESSAGE_CONTENT
 
 
 def headers(discord: DiscordTwin) -> dict[str, str]:
