@@ -8,7 +8,7 @@ AdapterError
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
@@ -35,6 +35,14 @@ class Attachment(msgspec.Struct, frozen=True):
     locator: str
 
 
+class Quote(msgspec.Struct, frozen=True):
+    """What somebody said before, put before the bot by a shortcut; always untrusted text."""
+
+    user_id: str
+    text: str
+    sent_at: float
+
+
 class Message(msgspec.Struct, frozen=True):
     """One thing a person said to the bot, parsed from a platform event.
 
@@ -51,6 +59,8 @@ class Message(msgspec.Struct, frozen=True):
     message_id: str  # what a reply refers to
     addressing: Addressing
     attachments: tuple[Attachment, ...] = ()
+    quotes: tuple[Quote, ...] = ()  # oldest first
+    locale: str = ""  # as the platform tells it, "pt-BR"; empty where it does not
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -61,21 +71,35 @@ class Command(msgspec.Struct, frozen=True):
     adapter: str
     conversation: ConversationKey
     author: Author
+    locale: str = ""
 
 
 class Press(msgspec.Struct, frozen=True):
-    """A button under a reply: `stop` the turn that answers `event_id`, or answer it `again`.
+    """A button under a reply: `stop` the turn that answers `event_id`, answer it `again`, or
+    say how good the answer was (`up`, `down`).
 
     `channel` is where the button was pressed, as the platform tells it; nothing in it comes
     from the button.
     """
 
-    kind: Literal["stop", "again"]
+    kind: Literal["stop", "again", "up", "down"]
     event_id: str
     adapter: str
     tenant: str
     channel: str
     author: Author
+    locale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRule:
+    """How the bot behaves in one channel, as its operator set it."""
+
+    follow_ups: bool = True  # answers in its threads without a new mention
+    reply_in: Literal["thread", "channel"] = "thread"
+
+
+ChannelRules = Callable[[str], ChannelRule]  # by the platform's channel id
 
 
 @dataclass(frozen=True, slots=True)
