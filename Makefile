@@ -89,12 +89,16 @@ test-quality: $(VENV)/.quality-stamp
 models-matrix: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m tests.contracts.matrix --run
 
-# The half hour of load (J1, J2) runs beside the others; each writes its figures into
-# docs/reliability.md. About an hour on two cores.
+# First the flood (J1), which compares times and wants the machine to itself; then the half hour
+# of load (J2) beside all others, two at a time, for they mostly wait. Each writes its figure into
+# docs/reliability.md. About fifty minutes on two cores.
+LOAD := tests/drills/test_load.py
 drill: $(VENV)/.dev-stamp
-	@FIRSTLINE_DRILL_J2_S=$${FIRSTLINE_DRILL_J2_S:-1800} \
-	  $(BIN)/python -m pytest -q -m drill tests/drills/test_load.py & load=$$!; failed=0; \
-	$(BIN)/python -m pytest -m drill --ignore=tests/drills/test_load.py || failed=$$?; \
+	@failed=0; \
+	$(BIN)/python -m pytest -q -m drill $(LOAD) -k flood || failed=$$?; \
+	FIRSTLINE_DRILL_J2_S=$${FIRSTLINE_DRILL_J2_S:-1800} \
+	  $(BIN)/python -m pytest -q -m drill $(LOAD) -k crowd & load=$$!; \
+	$(BIN)/python -m pytest -m drill -n 2 --dist worksteal --ignore=$(LOAD) || failed=$$?; \
 	wait $$load || failed=$$?; exit $$failed
 
 bench-engines: $(ENGINES)/.stamp

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from redis.asyncio import Redis
+
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import HttpPolicy, ScriptedServer
 from adapters.stores.audit import Auditor, Report
@@ -82,13 +84,8 @@ class Fleet:
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Batcher, Keys]]:
         """The bots' own store, for a look from outside."""
-        redis = connect(self.redis_url)
-        batcher = Batcher(redis, version=await server_version(redis))
-        try:
+        async with self._from_outside() as (_, batcher):
             yield batcher, Keys(self.prefix)
-        finally:
-            await batcher.aclose()
-            await redis.aclose()
 
     async def settle(self, *, within_s: float = SETTLE_S) -> Tally:
         """Wait until every question is answered or told and every turn is closed; count.
@@ -111,11 +108,17 @@ class Fleet:
 
     async def audit(self) -> Report:
         """The auditor's report over the store as it is."""
-        redis = connect(self.redis_url)
-        batcher = Batcher(redis, version=await server_version(redis))
-        try:
+        async with self._from_outside() as (redis, batcher):
             auditor = Auditor(redis, batcher, Keys(self.prefix), lease_ms=int(LEASE_S * 1000))
             return await auditor.audit(pause_s=LEASE_S + 1)
+
+    @asynccontextmanager
+    async def _from_outside(self) -> AsyncIterator[tuple[Redis, Batcher]]:
+        """More patient than a bot: a drill's own process is busy playing the platforms."""
+        redis = connect(self.redis_url, timeout_s=30)
+        batcher = Batcher(redis, version=await server_version(redis))
+        try:
+            yield redis, batcher
         finally:
             await batcher.aclose()
             await redis.aclose()

@@ -66,7 +66,9 @@ def _serve(drill: socket.socket, lines: IO[str], woken: int) -> None:
             os.read(woken, 4096)
         _reap(pids, lines)
         if drill in ready:
-            line = lines.readline()
+            line = ""
+            with contextlib.suppress(ConnectionResetError):  # a drill that failed ends like that
+                line = lines.readline()
             if not line:
                 break
             pids.add(_start(json.loads(line), lines))
