@@ -12,15 +12,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 ROWS = (
     *("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9"),
     *("B1", "B2", "B3", "B5", "B6", "B7", "B8", "B9"),
-    *("C1", "C2", "C9", "C11", "C12", "D1", "D7", "D8"),
+    *("C1", "C2", "C9", "C10", "C11", "C12", "D1", "D7", "D8"),
     *("H1", "H2", "H6", "J1", "J2"),
 )
 HEAD = """\
 # What survives: reliability, measured
 
-Assume that a process dies at the worst instant. These are the promises that hold then, each with
+Assume that a process dies at the worst instant. These are the promises for that case, each with
 the drill that tries to break it: real bot processes, a real Redis, Slack and Discord played on
-the wire by the tests, and a scripted model.
+the wire by the tests, and a scripted model. Where a drill broke its promise, the row says
+**failed**.
 
 Words: *accepted* means the platform got its acknowledgement, or its event was read; *lost* means
 accepted, and neither answered nor told of a failure within 60 s of the last fault; *doubled* means
