@@ -47,7 +47,7 @@ async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = 
         metrics = Metrics()
         with_page = settings.web.enabled and role == "all"
         page = _browser(settings, stores, router) if with_page else None
-        adapters = _platforms(settings, stores) + ([page] if page else [])
+        adapters = platforms(settings, stores) + ([page] if page else [])
         if interactive:
             banner = [*demonstration_lines(router), *_page_lines(settings, page)]
             adapters.append(_terminal(_terminal_channel(), banner))
@@ -157,7 +157,7 @@ def _page_lines(settings: Settings, page: BrowserAdapter | None) -> list[str]:
     return [f"The page: http://{settings.web.host}:{settings.web.port}/"] if page else []
 
 
-def _platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
+def platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
     adapters: list[ChatAdapter] = []
     slack, discord = settings.slack, settings.discord
     if slack.bot_token is not None and slack.app_token is not None:
