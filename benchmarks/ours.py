@@ -16,7 +16,10 @@ from adapters.chat.types import (
     Draft,
     Inbox,
     Limits,
+    MayShow,
     Message,
+    NotOurs,
+    always,
 )
 from adapters.stores.memory import encode_turn
 from agents.turns import Text, Turn
@@ -48,8 +51,8 @@ class Chat:
     async def answer_only(self) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message) -> ChatReply:
-        return ChatReply(self, message.event_id)
+    def reply(self, message: Message, *, may_show: MayShow = always) -> ChatReply:
+        return ChatReply(self, message.event_id, may_show)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         raise AdapterError("no files here")
@@ -62,6 +65,7 @@ class Chat:
 class ChatReply:
     chat: Chat
     event_id: str
+    may_show: MayShow
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         took_s = time.perf_counter() - self.chat.began[self.event_id]
@@ -80,6 +84,8 @@ class ChatReply:
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs(self.chat.name)
         self.chat.texts[self.event_id] = text
         return self.event_id
 

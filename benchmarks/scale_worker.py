@@ -9,7 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from adapters.chat.types import Message
+from adapters.chat.types import MayShow, Message, NotOurs, always
 from benchmarks.ours import Chat, ChatReply
 from bot.app import open_bot
 from bot.logs import configure_logs
@@ -19,8 +19,8 @@ from bot.stores import open_stores
 
 @dataclass
 class TellingChat(Chat):
-    def reply(self, message: Message) -> TellingReply:
-        return TellingReply(self, message.event_id)
+    def reply(self, message: Message, *, may_show: MayShow = always) -> TellingReply:
+        return TellingReply(self, message.event_id, may_show)
 
 
 class TellingReply(ChatReply):
@@ -37,6 +37,8 @@ class TellingReply(ChatReply):
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs(self.chat.name)
         tell("done", self.event_id)
         return self.event_id
 

@@ -26,9 +26,12 @@ from adapters.chat.types import (
     Draft,
     Inbox,
     Limits,
+    MayShow,
     Message,
     NotAccepted,
+    NotOurs,
     Receipt,
+    always,
 )
 from tools.identity import ConversationKey, tenant_of
 
@@ -119,8 +122,9 @@ class BrowserAdapter:
             for thread in self._open.values():
                 thread.touch()
 
-    def reply(self, message: Message) -> BrowserReply:
-        return BrowserReply(self.thread(message.conversation.channel), message)
+    def reply(self, message: Message, *, may_show: MayShow = always) -> BrowserReply:
+        thread = self.thread(message.conversation.channel)
+        return BrowserReply(thread, message, adapter=self._name, may_show=may_show)
 
     async def answer_only(self) -> None:
         """The page is where its process is: nothing is to be opened."""
@@ -196,8 +200,11 @@ class BrowserAdapter:
 class BrowserReply:
     """A reply as an entry of the transcript; each page paces for itself, by what it missed."""
 
-    def __init__(self, thread: Thread, message: Message) -> None:
+    def __init__(
+        self, thread: Thread, message: Message, *, adapter: str, may_show: MayShow
+    ) -> None:
         self._thread, self._message = thread, message
+        self._adapter, self._may_show = adapter, may_show
         self._entry: Entry | None = None
         self._parts: dict[int, str] = {}
 
@@ -209,7 +216,7 @@ class BrowserReply:
 
     def show(self, draft: Draft) -> None:
         entry = self._entry
-        if entry is None or self._parts:
+        if entry is None or self._parts or not self._may_show():
             return
         entry.parts = [draft.text] if draft.text else []
         entry.activities, entry.status = draft.activities, draft.status
@@ -225,6 +232,8 @@ class BrowserReply:
         offer_again: bool = False,
     ) -> str:
         entry = await self._shown(None)
+        if not self._may_show():
+            raise NotOurs(self._adapter)
         self._parts[index] = text
         entry.parts = [part for _, part in sorted(self._parts.items())]
         entry.state, entry.status = "done", ""

@@ -19,7 +19,16 @@ from adapters.chat.discord_reply import DiscordReply, spot_of
 from adapters.chat.discord_setup import diagnose, invite_url
 from adapters.chat.identifies import IdentifyBudget, ProcessBudget
 from adapters.chat.pacing import Pool
-from adapters.chat.types import AdapterError, Attachment, Inbox, Limits, Message, ReplyStream
+from adapters.chat.types import (
+    AdapterError,
+    Attachment,
+    Inbox,
+    Limits,
+    MayShow,
+    Message,
+    ReplyStream,
+    always,
+)
 from tools.identity import ConversationKey
 
 if TYPE_CHECKING:
@@ -105,13 +114,15 @@ class DiscordAdapter:
         finally:
             self._client = None
 
-    def reply(self, message: Message) -> ReplyStream:
+    def reply(self, message: Message, *, may_show: MayShow = always) -> ReplyStream:
         channel, _ = spot_of(message)
 
         def posted(message_id: str) -> None:
             self._chains.posted(message_id, message.conversation)
 
-        return DiscordReply(self._calls(), self._pool(channel), message, posted=posted)
+        return DiscordReply(
+            self._calls(), self._pool(channel), message, posted=posted, may_show=may_show
+        )
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         own = None if self._api_url == PUBLIC_API else self._api_url

@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
+from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.splitting import clip
-from adapters.chat.types import DeliveryError, Draft, Message, MessageGone
+from adapters.chat.types import DeliveryError, Draft, MayShow, Message, MessageGone, always
 
 MESSAGE_CHARS = 2000  # docs.discord.com, resources/message
 TYPING_EVERY_S = 8.0  # Discord shows it for 10 s
@@ -90,16 +91,23 @@ class DiscordReply:
     """Implements `ReplyStream`; `posted` is told every message id of this reply."""
 
     def __init__(
-        self, wire: Wire, pool: Pool, message: Message, *, posted: Callable[[str], None]
+        self,
+        wire: Wire,
+        pool: Pool,
+        message: Message,
+        *,
+        posted: Callable[[str], None],
+        may_show: MayShow = always,
     ) -> None:
-        self._wire, self._pool, self._posted = wire, pool, posted
+        self._wire, self._pool, self._posted, self._may_show = wire, pool, posted, may_show
         self._channel, self._reply_to = spot_of(message)
         self._event_id = message.event_id
         self._nonce = nonce_of(message.event_id)
         self._placeholder = self._last = ""
         self._shown: list[str] = []
         self._stop = Button("stop", message.event_id)
-        self._edits = PacedEdits(pool, self._edit, name=f"discord {message.event_id}")
+        name = f"discord {message.event_id}"
+        self._edits = PacedEdits(pool, self._show, name=name, may_show=may_show)
         self._typing: asyncio.Task[None] | None = None
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
@@ -146,7 +154,7 @@ class DiscordReply:
         if index > 0:
             return await self._post_once(text, again, nonce=token, tried_s_ago=tried_s_ago)
         try:
-            await self._wire.edit(self._channel, self._placeholder, text, button=again)
+            await self._edit(text, again)
         except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
             await self._pool.take(Urgency.FINAL)
             self._placeholder = await self._post_once(
@@ -167,8 +175,12 @@ class DiscordReply:
             self._typing = None
         await self._edits.aclose()
 
-    async def _edit(self, text: str) -> None:
-        await self._wire.edit(self._channel, self._placeholder, text, button=self._stop)
+    async def _show(self, text: str) -> None:
+        await self._edit(text, self._stop)
+
+    async def _edit(self, text: str, button: Button | None) -> None:
+        with only_while(self._may_show, "discord"):
+            await self._wire.edit(self._channel, self._placeholder, text, button=button)
 
     async def _post_once(
         self, text: str, button: Button | None, *, nonce: str, tried_s_ago: float | None
@@ -187,9 +199,10 @@ class DiscordReply:
         return posted
 
     async def _post(self, text: str, *, nonce: str, button: Button | None = None) -> str:
-        message_id = await self._wire.post(
-            self._channel, text, reply_to=self._reply_to, nonce=nonce, button=button
-        )
+        with only_while(self._may_show, "discord"):
+            message_id = await self._wire.post(
+                self._channel, text, reply_to=self._reply_to, nonce=nonce, button=button
+            )
         self._seen(message_id)
         return message_id
 

@@ -22,6 +22,7 @@ from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS, add_comm
 from adapters.chat.discord_limits import PromptRatelimit
 from adapters.chat.discord_reply import Button
 from adapters.chat.identifies import LANE_EVERY_S, PER_DAY, IdentifyBudget, ProcessBudget
+from adapters.chat.ours import request_tracing
 from adapters.chat.types import AdapterError
 
 # discord.py reads with orjson where that is installed; orjson refuses half a character, and one
@@ -73,6 +74,7 @@ class Client(discord.Client):
             allowed_mentions=NO_MENTIONS,
             max_messages=None,
             max_ratelimit_timeout=CALL_TIMEOUT_S,
+            http_trace=request_tracing(),
             **shards,
         )
         self._identifies, self._listens = identifies, callbacks is not SILENT

@@ -15,15 +15,12 @@ from enum import IntEnum
 
 import structlog
 
-from adapters.chat.types import AdapterError, DeliveryError
+from adapters.chat.types import AdapterError, DeliveryError, MayShow, NotOurs, always
 
 log = structlog.get_logger(__name__)
 
 CLOSE_WAIT_S = 10.0  # longest wait for an edit that is on its way
 GIVE_UP_AFTER = 3  # interim edits refused in a row
-_BEAT_S = 0.25
-_FROZEN_S = 1.0  # no lease is shorter
-_HOLD_S = 1.0  # time enough to learn that another process has the reply now
 
 
 class Urgency(IntEnum):
@@ -114,18 +111,23 @@ class PacedEdits:
 
     `edit` sends one draft and raises `AdapterError` only. A refusal that is not retryable, or
     `GIVE_UP_AFTER` in a row, ends the interim edits quietly: the final text is not sent here.
-    After the process was frozen for a while nothing is shown for a moment: another may have
-    finished the reply, and a late draft would overwrite it (row A5).
+    A draft whose turn comes while `may_show` says no is skipped: another process may have
+    finished the reply, and the draft would overwrite it (row A5).
     """
 
-    def __init__(self, pool: Pool, edit: Callable[[str], Awaitable[None]], *, name: str) -> None:
-        self._pool, self._edit, self._name = pool, edit, name
+    def __init__(
+        self,
+        pool: Pool,
+        edit: Callable[[str], Awaitable[None]],
+        *,
+        name: str,
+        may_show: MayShow = always,
+    ) -> None:
+        self._pool, self._edit, self._name, self._may_show = pool, edit, name, may_show
         self._draft = self._shown = ""
         self._newer = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._editing = self._closed = False
-        self._beat_at = self._held_until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
 
     def show(self, text: str) -> None:
         """Offer the newest draft. Never blocks, never raises."""
@@ -134,22 +136,7 @@ class PacedEdits:
         self._draft = text
         self._newer.set()
         if self._task is None:
-            self._beat_at = asyncio.get_running_loop().time()
-            self._beat()
             self._task = asyncio.create_task(self._run(), name=f"edits {self._name}")
-
-    def _beat(self) -> None:
-        self._held_s()
-        if not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(_BEAT_S, self._beat)
-
-    def _held_s(self) -> float:
-        """How long to hold back what is to be shown; begins anew when a beat came late."""
-        now = asyncio.get_running_loop().time()
-        if now - self._beat_at > _BEAT_S + _FROZEN_S:
-            self._held_until = now + _HOLD_S
-        self._beat_at = now
-        return max(0.0, self._held_until - now)
 
     async def aclose(self) -> None:
         """End the interim edits; one that is on its way gets `CLOSE_WAIT_S` to arrive.
@@ -157,8 +144,6 @@ class PacedEdits:
         It is awaited because a late interim edit would overwrite the final text.
         """
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
         task = self._task
         if task is None:
             return
@@ -178,10 +163,8 @@ class PacedEdits:
         while not self._closed:
             await self._newer.wait()
             await self._pool.take(Urgency.EDIT)
-            while held_s := self._held_s():  # noqa: ASYNC110 (a beat may begin it anew)
-                await asyncio.sleep(held_s)
             self._newer.clear()
-            if self._closed or self._draft == self._shown:
+            if self._closed or self._draft == self._shown or not self._may_show():
                 continue
             refused = 0 if await self._sent(self._draft) else refused + 1
             if refused >= GIVE_UP_AFTER:
@@ -191,6 +174,8 @@ class PacedEdits:
         self._editing = True
         try:
             await self._edit(text)
+        except NotOurs:
+            return True  # no refusal, and nothing was shown
         except AdapterError as error:
             log.info("pacing.edit_refused", reply=self._name, error=str(error))
             self._closed |= isinstance(error, DeliveryError) and not error.retryable

@@ -25,7 +25,15 @@ from adapters.chat.slack_intake import Intake
 from adapters.chat.slack_pacing import Pools, delete
 from adapters.chat.slack_reply import SlackReply
 from adapters.chat.slack_session import Sessions
-from adapters.chat.types import AdapterError, Attachment, Inbox, Limits, Message
+from adapters.chat.types import (
+    AdapterError,
+    Attachment,
+    Inbox,
+    Limits,
+    MayShow,
+    Message,
+    always,
+)
 from tools.identity import ConversationKey
 
 __all__ = ["SlackAdapter", "diagnose"]
@@ -126,9 +134,15 @@ class SlackAdapter:
                 filling.cancel()
             log.warning("slack.reconnecting", adapter=self._name)
 
-    def reply(self, message: Message) -> SlackReply:
-        settle_s = self._settle_s
-        return SlackReply(self._api, self._pools, self._sessions, message, settle_s=settle_s)
+    def reply(self, message: Message, *, may_show: MayShow = always) -> SlackReply:
+        return SlackReply(
+            self._api,
+            self._pools,
+            self._sessions,
+            message,
+            settle_s=self._settle_s,
+            may_show=may_show,
+        )
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:

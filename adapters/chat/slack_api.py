@@ -11,6 +11,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from adapters.chat.ours import request_tracing
 from adapters.chat.types import DeliveryError
 
 CALL_TIMEOUT_S = 15.0
@@ -101,7 +102,9 @@ class SlackApi:
     def open(self) -> None:
         """Use one kept connection pool from here on."""
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
-        self.client.session = aiohttp.ClientSession(timeout=timeout)
+        self.client.session = aiohttp.ClientSession(
+            timeout=timeout, trace_configs=[request_tracing()]
+        )
 
     async def aclose(self) -> None:
         """Later calls use a connection each; the pool closes with its last call."""

@@ -6,8 +6,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.chat.ours import only_while
 from adapters.chat.pacing import Pool, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
+from adapters.chat.types import MayShow, always
 
 LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
 _TRIES = 5
@@ -60,13 +62,23 @@ class _Slow(Pool):
 
 
 async def call_when_free(
-    api: SlackApi, method: str, args: Mapping[str, Any], pool: Pool, urgency: Urgency
+    api: SlackApi,
+    method: str,
+    args: Mapping[str, Any],
+    pool: Pool,
+    urgency: Urgency,
+    *,
+    may_show: MayShow = always,
 ) -> Mapping[str, Any]:
-    """Call when the pool allows; waits out a Retry-After of up to a minute."""
+    """Call when the pool allows; waits out a Retry-After of up to a minute.
+
+    Raises `NotOurs`, and sends nothing, when `may_show` says no by then.
+    """
     for tries_left in reversed(range(_TRIES)):
         await pool.take(urgency)
         try:
-            return await api.call(method, **args)
+            with only_while(may_show, "slack"):
+                return await api.call(method, **args)
         except SlackCallError as error:
             wait_s = error.retry_after_s
             if wait_s is None:

@@ -12,13 +12,14 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_blocks import AGAIN, PART_CHARS, STOP, content, mark
 from adapters.chat.slack_pacing import Pools, call_when_free, delete
 from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_text import preview
-from adapters.chat.types import Draft, Message
+from adapters.chat.types import Draft, MayShow, Message, always
 
 PLACEHOLDER = "_Thinking…_"
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
@@ -30,9 +31,17 @@ class SlackReply:
     """Implements `ReplyStream`. Ids are `channel:ts`."""
 
     def __init__(
-        self, api: SlackApi, pools: Pools, sessions: Sessions, message: Message, *, settle_s: float
+        self,
+        api: SlackApi,
+        pools: Pools,
+        sessions: Sessions,
+        message: Message,
+        *,
+        settle_s: float,
+        may_show: MayShow = always,
     ) -> None:
         self._api, self._pools, self._settle_s = api, pools, settle_s
+        self._may_show = may_show
         self._sessions, self._in_session = sessions, False
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
@@ -43,7 +52,9 @@ class SlackReply:
         self._ts = ""
         self._shown: list[str] = []  # ids of everything that was opened or delivered here
         self._settled_at: dict[str, float] = {}  # until when (loop time) a lost post may land
-        self._edits = PacedEdits(pools.edits(), self._edit, name=message.event_id)
+        self._edits = PacedEdits(
+            pools.edits(), self._edit, name=message.event_id, may_show=may_show
+        )
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if placeholder:
@@ -109,7 +120,8 @@ class SlackReply:
         """One interim edit; a refusal for speed stops everybody's for a while."""
         args = content(self._channel, text, buttons=self._buttons)
         try:
-            await self._api.call("chat.update", ts=self._ts, **args)
+            with only_while(self._may_show, "slack"):
+                await self._api.call("chat.update", ts=self._ts, **args)
         except SlackCallError as error:
             if error.retry_after_s is not None:
                 self._pools.updates.pause(error.retry_after_s)
@@ -117,7 +129,8 @@ class SlackReply:
 
     async def _update(self, args: Mapping[str, Any], token: str) -> None:
         args = {**args, "ts": self._ts, "metadata": mark(token)}
-        await call_when_free(self._api, "chat.update", args, self._pools.updates, Urgency.FINAL)
+        pool, may_show = self._pools.updates, self._may_show
+        await call_when_free(self._api, "chat.update", args, pool, Urgency.FINAL, may_show=may_show)
 
     async def _post(
         self, args: Mapping[str, Any], token: str, urgency: Urgency, *, tried_s_ago: float | None
@@ -127,9 +140,11 @@ class SlackReply:
             return found
         args = {**args, "metadata": mark(token)}
         args |= {"thread_ts": self._thread} if self._thread else {}
-        pool = self._pools.posts(self._channel)
+        pool, may_show = self._pools.posts(self._channel), self._may_show
         try:
-            answer = await call_when_free(self._api, "chat.postMessage", args, pool, urgency)
+            answer = await call_when_free(
+                self._api, "chat.postMessage", args, pool, urgency, may_show=may_show
+            )
         except SlackCallError as error:
             settle_s = self._settle_s if error.doubtful else 0.0
             self._settled_at[token] = asyncio.get_running_loop().time() + settle_s

@@ -27,9 +27,12 @@ from adapters.chat.types import (
     Draft,
     Inbox,
     Limits,
+    MayShow,
     Message,
     NotAccepted,
+    NotOurs,
     Receipt,
+    always,
 )
 from tools.identity import ConversationKey, tenant_of
 
@@ -112,8 +115,9 @@ class TerminalAdapter:
         for line in self._banner:
             self._screen.note(visible(line))
 
-    def reply(self, message: Message) -> TerminalReply:
-        return TerminalReply(self._screen, message, self._end_of(message))
+    def reply(self, message: Message, *, may_show: MayShow = always) -> TerminalReply:
+        end = self._end_of(message)
+        return TerminalReply(self._screen, message, end, adapter=self._name, may_show=may_show)
 
     async def answer_only(self) -> None:
         """Replies are printed by the process that has the terminal: nothing is to be opened."""
@@ -220,8 +224,17 @@ class TerminalAdapter:
 class TerminalReply:
     """Prints what is new of each draft; the delivered text adds exactly what is missing."""
 
-    def __init__(self, screen: Screen, message: Message, end: asyncio.Future[str]) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        message: Message,
+        end: asyncio.Future[str],
+        *,
+        adapter: str,
+        may_show: MayShow,
+    ) -> None:
         self._screen, self._message, self._end = screen, message, end
+        self._adapter, self._may_show = adapter, may_show
         self._shown = ""  # of the current part, as printed
         self._steps: dict[int, Activity] = {}
         self._parts: dict[int, str] = {}
@@ -232,7 +245,7 @@ class TerminalReply:
         return placeholder or f"{self._message.message_id}.reply"
 
     def show(self, draft: Draft) -> None:
-        if self._parts:
+        if self._parts or not self._may_show():
             return
         for index, step in enumerate(draft.activities):
             if self._steps.get(index) != step:
@@ -251,6 +264,8 @@ class TerminalReply:
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self._may_show():
+            raise NotOurs(self._adapter)
         if index not in self._parts:
             self._parts[index] = text
             self._grow(visible(text), final=True)

@@ -3,7 +3,8 @@
 AdapterError
 ├── AttachmentError       an attachment can't be had; the message is fit for the person
 └── DeliveryError         a reply could not be delivered; `retryable` says if it may be
-    └── MessageGone       the message to edit was deleted
+    ├── MessageGone       the message to edit was deleted
+    └── NotOurs           the reply may be another process' by now: nothing was sent
 """
 
 from __future__ import annotations
@@ -128,9 +129,21 @@ class Draft(msgspec.Struct, frozen=True):
     status: str = ""  # one short line shown while there is no text
 
 
+MayShow = Callable[[], bool]
+
+
+def always() -> bool:
+    """The `may_show` of a reply that nobody can take over."""
+    return True
+
+
 class ReplyStream(Protocol):
     """One reply in the making. The adapter paces; callers never wait for a rate limit
-    except in `open` and `deliver`."""
+    except in `open` and `deliver`.
+
+    Once the reply's `may_show` says no, nothing of it is sent any more: drafts are skipped,
+    `open` and `deliver` raise `NotOurs`. They may be called again when it says yes.
+    """
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         """Show the first sign of life; returns the placeholder message's id.
@@ -247,7 +260,11 @@ class ChatAdapter(Protocol):
         """
         ...
 
-    def reply(self, message: Message) -> ReplyStream: ...
+    def reply(self, message: Message, *, may_show: MayShow = always) -> ReplyStream:
+        """The reply to `message`. `may_show` says whether it is still this process' to give; it
+        is asked as late as possible before each request, for the process may be frozen at any
+        instant and wake up when another has given the reply (row A5)."""
+        ...
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         """Delete our own messages by the ids `open` and `deliver` gave; gone ones are fine.
@@ -279,6 +296,13 @@ class DeliveryError(AdapterError):
 
 class MessageGone(DeliveryError):
     """The message to edit was deleted; the place it stood in is still there."""
+
+
+class NotOurs(DeliveryError):
+    """The reply may be another process' by now, so nothing was sent."""
+
+    def __init__(self, adapter: str) -> None:
+        super().__init__(adapter, "another process may have this reply now", retryable=True)
 
 
 class NotAccepted(Exception):

@@ -19,7 +19,10 @@ from adapters.chat.types import (
     Draft,
     Inbox,
     Limits,
+    MayShow,
     Message,
+    NotOurs,
+    always,
 )
 from adapters.models.scripted import Say, ScriptedBackend, Step, demo_policy
 from agents.ports import ModelBackend
@@ -57,9 +60,9 @@ class Chat:
     async def answer_only(self) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message) -> ChatReply:
+    def reply(self, message: Message, *, may_show: MayShow = always) -> ChatReply:
         self.asked.setdefault(message.message_id, []).append(message.event_id)
-        return ChatReply(self, message.message_id)
+        return ChatReply(self, message.message_id, may_show)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
@@ -74,6 +77,7 @@ class Chat:
 class ChatReply:
     chat: Chat
     message_id: str
+    may_show: MayShow
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         if self.chat.outages:
@@ -83,7 +87,8 @@ class ChatReply:
         return placeholder or f"placeholder of {self.message_id}"
 
     def show(self, draft: Draft) -> None:
-        self.chat.shown[self.message_id] = draft.text
+        if self.may_show():
+            self.chat.shown[self.message_id] = draft.text
 
     async def deliver(
         self,
@@ -94,6 +99,8 @@ class ChatReply:
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs(self.chat.name)
         self.chat.delivered.setdefault(self.message_id, []).append(text)
         if self.chat.delivering is not None:
             await self.chat.delivering(index)

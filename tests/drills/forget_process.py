@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-from adapters.chat.types import Message
+from adapters.chat.types import MayShow, Message, NotOurs, always
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from agents.ports import ModelBackend, ModelRequest
 from agents.routing import Route, Router
@@ -45,8 +45,8 @@ def forgetful_settings(folder: Path, redis_url: str, prefix: str) -> Settings:
 
 
 class TellingPlatform(Platform):
-    def reply(self, message: Message) -> TellingReply:
-        return TellingReply(self, (message.conversation.tenant, message.event_id))
+    def reply(self, message: Message, *, may_show: MayShow = always) -> TellingReply:
+        return TellingReply(self, (message.conversation.tenant, message.event_id), may_show)
 
 
 class TellingReply(PlatformReply):
@@ -59,6 +59,8 @@ class TellingReply(PlatformReply):
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs(self.platform.name)
         sys.stdout.write(json.dumps([*self.place, text]) + "\n")
         sys.stdout.flush()
         return self.place[1]

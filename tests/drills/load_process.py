@@ -14,7 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.chat.types import AdapterError, Attachment, Author, Draft, Inbox, Limits, Message
+from adapters.chat.types import (
+    AdapterError,
+    Attachment,
+    Author,
+    Draft,
+    Inbox,
+    Limits,
+    MayShow,
+    Message,
+    NotOurs,
+    always,
+)
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from agents.ports import ModelBackend, ModelRequest
 from agents.prompts.planner import said_in
@@ -65,8 +76,8 @@ class Crowd:
     async def answer_only(self) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message) -> CrowdReply:
-        return CrowdReply(int(message.event_id))
+    def reply(self, message: Message, *, may_show: MayShow = always) -> CrowdReply:
+        return CrowdReply(int(message.event_id), may_show)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         return None
@@ -78,6 +89,7 @@ class Crowd:
 @dataclass
 class CrowdReply:
     number: int
+    may_show: MayShow
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         tell(seen=self.number)
@@ -95,6 +107,8 @@ class CrowdReply:
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs("browser")
         tell(said=text, number=self.number)
         return str(self.number)
 

@@ -19,7 +19,10 @@ from adapters.chat.types import (
     Draft,
     Inbox,
     Limits,
+    MayShow,
     Message,
+    NotOurs,
+    always,
 )
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, ScriptedBackend, Step
 from agents.ports import ModelBackend, ModelRequest
@@ -64,8 +67,8 @@ class Platform:
     async def answer_only(self) -> None:
         await asyncio.Event().wait()
 
-    def reply(self, message: Message) -> PlatformReply:
-        return PlatformReply(self, (message.conversation.tenant, message.event_id))
+    def reply(self, message: Message, *, may_show: MayShow = always) -> PlatformReply:
+        return PlatformReply(self, (message.conversation.tenant, message.event_id), may_show)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
@@ -79,11 +82,14 @@ class Platform:
 class PlatformReply:
     platform: Platform
     place: tuple[str, str]
+    may_show: MayShow
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         return self.place[1]
 
     def show(self, draft: Draft) -> None:
+        if not self.may_show():
+            return
         before = self.platform.shown.get(self.place, "")
         details = " ".join(each.detail for each in draft.activities)
         self.platform.shown[self.place] = f"{before}\n{draft.text} {draft.status} {details}"
@@ -97,6 +103,8 @@ class PlatformReply:
         tried_s_ago: float | None = None,
         offer_again: bool = False,
     ) -> str:
+        if not self.may_show():
+            raise NotOurs(self.platform.name)
         before = self.platform.replies.get(self.place, "")
         self.platform.replies[self.place] = f"{before}\n{text}".strip()
         return self.place[1]

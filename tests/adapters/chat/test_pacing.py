@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.chat.pacing import GIVE_UP_AFTER, PacedEdits, Pool, Urgency
-from adapters.chat.types import DeliveryError
+from adapters.chat.types import DeliveryError, NotOurs
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -190,28 +190,43 @@ def test_drafts_in_between_are_skipped_and_the_newest_is_shown() -> None:
     assert screen.shown[0][0] < 1000.2, "the first draft is shown at once"
 
 
-def test_nothing_is_shown_right_after_the_process_was_frozen() -> None:
-    screen = Screen()
+def test_a_draft_is_skipped_while_the_reply_may_be_another_process() -> None:
+    screen, is_ours = Screen(), True
 
     async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, JumpingLoop)
-        edits = PacedEdits(pool_of(), screen.edit, name="r1")
+        nonlocal is_ours
+        pool = pool_of()
+        edits = PacedEdits(pool, screen.edit, name="r1", may_show=lambda: is_ours)
         edits.show("before")
-        await asyncio.sleep(2)
-        loop.now += 30
+        await asyncio.sleep(1)
+        pool.pause(10)
         edits.show("too late")
-        await asyncio.sleep(0.5)
-        assert [text for _, text in screen.shown] == ["before"]
+        await asyncio.sleep(5)
+        is_ours = False  # while it waited for its slot
+        await asyncio.sleep(10)
+        edits.show("too late as well")
         await asyncio.sleep(2)
-        assert [text for _, text in screen.shown] == ["before", "too late"], "nobody took over"
-        loop.now += 30
-        edits.show("another has it")
-        await asyncio.sleep(0.5)
+        is_ours = True
+        edits.show("ours again")
+        await asyncio.sleep(2)
         await edits.aclose()
 
     in_virtual_time(scenario())
-    assert [text for _, text in screen.shown] == ["before", "too late"]
+    assert [text for _, text in screen.shown] == ["before", "ours again"]
+
+
+def test_an_edit_that_finds_the_reply_not_ours_is_no_refusal() -> None:
+    screen = Screen(refusals=[NotOurs("x")] * (2 * GIVE_UP_AFTER))
+
+    async def scenario() -> None:
+        edits = PacedEdits(pool_of(), screen.edit, name="r1")
+        for number in range(2 * GIVE_UP_AFTER + 1):
+            edits.show(f"draft {number}")
+            await asyncio.sleep(2)
+        await edits.aclose()
+
+    in_virtual_time(scenario())
+    assert [text for _, text in screen.shown] == [f"draft {2 * GIVE_UP_AFTER}"]
 
 
 def test_many_replies_share_one_pool_and_none_starves() -> None:
