@@ -1,0 +1,181 @@
+"""A person who talks to firstline on a twin: the whole bot at work, but for the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapters.models.scripted_server import ScriptedServer
+from bot.app import Bot, open_bot
+from bot.records import Ending, Event
+from bot.settings import load_settings
+from bot.stores import open_stores
+from bot.testing.discord import DiscordTwin
+from bot.testing.model import ScriptedModel
+from bot.testing.recorder import Recorder, record_discord, record_slack
+from bot.testing.slack import SlackTwin
+from bot.wiring import platforms
+
+File = tuple[str, bytes]
+CONNECT_S = 20.0
+
+
+class Person(Protocol):
+    """Someone in one thread of a twin, and the settings of a bot that serves them."""
+
+    recorder: Recorder
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    async def connected(self) -> None: ...
+
+    async def say(self, text: str, files: Sequence[File] = ()) -> None: ...
+
+    def replies(self) -> list[str]: ...
+
+
+class OnSlack:
+    def __init__(self, slack: SlackTwin) -> None:
+        self.slack, self.recorder = slack, record_slack(slack)
+        self.user, self.channel = slack.add_user("U1"), slack.add_channel("C1")
+        self.thread: str | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "slack.bot_token": self.slack.bot_token,
+            "slack.app_token": self.slack.app_token,
+            "slack.api_url": self.slack.api_url,
+            "slack.allow.workspaces": [self.slack.world.team_id],
+            "slack.allow.channels": [self.channel],
+            "slack.allow.users": [self.user],
+        }
+
+    async def connected(self) -> None:
+        await self.slack.socket.connected(CONNECT_S)
+
+    async def say(self, text: str, files: Sequence[File] = ()) -> None:
+        """In the channel with a mention, then in the thread of the first question."""
+        first = self.thread is None
+        said = await self.slack.say(
+            self.user, self.channel, text, thread=self.thread, files=files, mention_bot=first
+        )
+        self.thread = self.thread or said
+
+    def replies(self) -> list[str]:
+        posted = self.slack.posted(self.channel, self.thread)
+        return [each.text for each in posted if each.user == self.slack.world.bot_user_id]
+
+
+class OnDiscord:
+    def __init__(self, discord: DiscordTwin) -> None:
+        self.discord, self.recorder = discord, record_discord(discord)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "discord.token": self.discord.token,
+            "discord.api_url": self.discord.api_url,
+            "discord.gateway_url": self.discord.gateway_url,
+            "discord.allow.guilds": [str(self.discord.world.guild_id)],
+            "discord.allow.channels": [str(self.discord.general.id)],
+            "discord.allow.users": [str(self.discord.alice.id)],
+        }
+
+    async def connected(self) -> None:
+        await self.discord.wait_connected(CONNECT_S)
+
+    async def say(self, text: str, files: Sequence[File] = ()) -> None:
+        """With a mention, then as a reply to the bot's last message."""
+        discord, earlier = self.discord, self.discord.posted(self.discord.general)
+        await discord.say(
+            discord.alice,
+            discord.general,
+            text,
+            reply_to=str(earlier[-1].id) if earlier else None,
+            files=files,
+            mention_bot=not earlier,
+        )
+
+    def replies(self) -> list[str]:
+        return [each.content for each in self.discord.posted(self.discord.general)]
+
+
+class Conversation:
+    """One person's talk with the bot; made by `conversation`."""
+
+    def __init__(
+        self, person: Person, model: ScriptedModel, endings: asyncio.Queue[Ending]
+    ) -> None:
+        self.person, self.model, self.recorder = person, model, person.recorder
+        self._endings = endings
+        self.bot: Bot | None = None
+        self.ended: Ending | None = None  # how the last turn that `ask` waited for ended
+
+    async def ask(self, text: str, files: Sequence[File] = (), *, timeout_s: float = 20.0) -> str:
+        """Say something, wait until its turn has ended, and read the reply, all parts of it.
+
+        Raises `TimeoutError` when the turn does not end in time.
+        """
+        before = len(self.person.replies())
+        await self.person.say(text, files)
+        async with asyncio.timeout(timeout_s):
+            self.ended = await self._endings.get()
+        return "\n".join(self.person.replies()[before:])
+
+
+@asynccontextmanager
+async def conversation(
+    person: Person, model: ScriptedModel, *, folder: Path, settings: Mapping[str, Any]
+) -> AsyncIterator[Conversation]:
+    """Run the bot for one person, its Redis and its data in `folder`.
+
+    `settings` has dotted names, as in `{"tools.file": "my_tools.py"}`.
+    """
+    endings = asyncio.Queue[Ending]()
+
+    def ended(event: Event, ending: Ending) -> None:
+        endings.put_nowait(ending)
+
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(ScriptedServer(model))
+        known = load_settings(
+            _empty(folder), environ={}, overrides=_defaults(folder, url, person, settings)
+        )
+        stores = await stack.enter_async_context(open_stores(known))
+        bot = await stack.enter_async_context(
+            open_bot(known, stores, platforms(known, stores), ended=ended)
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(bot.run(stop), name="bot")
+        try:
+            await person.connected()
+            yield Conversation(person, model, endings)
+        finally:
+            stop.set()
+            await running
+
+
+def _empty(folder: Path) -> Path:
+    """A settings file, so that the one in the current folder is not read."""
+    file = folder / "firstline.toml"
+    file.touch()
+    return file
+
+
+def _defaults(
+    folder: Path, model_url: str, person: Person, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    route = {"backend": "openai_api", "base_url": model_url, "model": "scripted"}
+    return {
+        "data_dir": folder / "data",
+        "models.routes.scripted": {**route, "context_tokens": 8192, "max_images": 4},
+        "roles.planner": ["scripted"],
+        "roles.vision": ["scripted"],
+        **person.settings,
+        **settings,
+    }
