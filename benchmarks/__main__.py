@@ -9,7 +9,16 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from benchmarks import conversations, history, prompt_size, report, scale_out, start, turn
+from benchmarks import (
+    conversations,
+    edits,
+    history,
+    prompt_size,
+    report,
+    scale_out,
+    start,
+    turn,
+)
 from benchmarks.report import Table
 
 Measure = Callable[[], Awaitable[list[Table]]]
@@ -23,6 +32,9 @@ GROUPS: Mapping[str, Mapping[str, Measure]] = {
         "history": history.measure,
         "scale_out": scale_out.measure,
         "conversations": conversations.measure,
+    },
+    "chat": {
+        "edits": edits.measure,
     },
 }
 PARTS = {name: part for group in GROUPS.values() for name, part in group.items()}

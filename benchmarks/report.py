@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {  # of the page, and their command
     "tables": "make bench",
     "store": "python -m benchmarks store",
+    "chat": "python -m benchmarks chat",
     "engines": "make bench-engines",
     "quality": "python -m benchmarks.quality --write",
 }

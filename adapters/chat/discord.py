@@ -208,7 +208,7 @@ class DiscordAdapter:
         if channel not in self._pools:
             if len(self._pools) >= POOLS:
                 self._pools.pop(next(iter(self._pools)))
-            self._pools[channel] = Pool(calls=CALLS, window_s=WINDOW_S)
+            self._pools[channel] = Pool(calls=CALLS, window_s=WINDOW_S, spread=True)
         return self._pools[channel]
 
     def _bot_id(self) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -34,7 +35,8 @@ class Urgency(IntEnum):
 class Pool:
     """At most `calls` grants in any `window_s`; callers wait their turn in `take`.
 
-    Edits leave `reserve` slots free, so that a final text never waits behind one.
+    Edits leave `reserve` slots free, so that a final text never waits behind one. With `spread`
+    they come evenly over the window: a burst at its begin would leave the rest of it blind.
     `clock` must run at the pace of the event loop's timers.
     """
 
@@ -45,11 +47,14 @@ class Pool:
         window_s: float,
         clock: Callable[[], float] = time.monotonic,
         reserve: int = 1,
+        spread: bool = False,
     ) -> None:
         if not 0 <= reserve < calls:
             raise ValueError(f"reserve {reserve} must be at least 0 and less than calls {calls}")
         self._calls, self._window_s, self._reserve = calls, window_s, reserve
         self._clock = clock
+        self._edit_every_s = window_s / (calls - reserve) if spread else 0.0
+        self._edited_at = -math.inf
         self._granted: deque[float] = deque()
         self._waiting: list[tuple[Urgency, int, asyncio.Future[float]]] = []
         self._taken = 0
@@ -93,6 +98,8 @@ class Pool:
                 return
             heapq.heappop(self._waiting)
             self._granted.append(now)
+            if urgency is Urgency.EDIT:
+                self._edited_at = now
             slot.set_result(now)
 
     def _wait_s(self, urgency: Urgency, now: float) -> float:
@@ -103,6 +110,8 @@ class Pool:
         if len(self._granted) >= usable:
             frees = self._granted[len(self._granted) - usable]
             wait_s = max(wait_s, frees + self._window_s - now)
+        if urgency is Urgency.EDIT:
+            wait_s = max(wait_s, self._edited_at + self._edit_every_s - now)
         return wait_s
 
 

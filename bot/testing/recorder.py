@@ -75,7 +75,6 @@ def record_discord(discord: DiscordTwin) -> Recorder:
     def shown() -> Iterable[Shown]:
         for each in discord.world.messages.values():
             if each.author is discord.bot:
-                seen = each.edits or [(each.posted_at, each.content)]
-                yield from (Shown(at_s, str(each.id), text) for at_s, text in seen)
+                yield from (Shown(at_s, str(each.id), text) for at_s, text in each.texts)
 
     return Recorder(calls, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -75,6 +76,7 @@ class Gate:
         self._token = token
         self.messages_limit = (5, 5.0)  # sends and edits of one channel share it
         self.other_limit = (50, 1.0)
+        self.latency_s = 0.0  # half before a request takes effect, half after
         self.planned: list[Planned] = []
         self.refused: Counter[tuple[int, int]] = Counter()  # (status, code) -> times
         self.calls: list[tuple[float, str, str]] = []  # monotonic time, method, path
@@ -85,6 +87,12 @@ class Gate:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith("/api/"):
             return await handler(request)
+        await asyncio.sleep(self.latency_s / 2)
+        answer = await self._answer(request, handler)
+        await asyncio.sleep(self.latency_s / 2)
+        return answer
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         now = time.monotonic()
         self.calls.append((now, request.method, request.path))
         try:

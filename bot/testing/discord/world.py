@@ -68,6 +68,15 @@ class Posted:
     edits: list[tuple[float, str]] = field(default_factory=list)
     edited_at: str | None = None
     posted_at: float = field(default_factory=time.monotonic)
+    first_content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first_content = self.content
+
+    @property
+    def texts(self) -> list[tuple[float, str]]:
+        """All that it said, its first text too, as (monotonic time, text)."""
+        return [(self.posted_at, self.first_content), *self.edits]
 
     @property
     def ephemeral(self) -> bool:

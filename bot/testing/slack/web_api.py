@@ -37,6 +37,7 @@ class WebApi:
             "conversations.info": (50, 60.0),
             "users.info": (100, 60.0),
         }
+        self.latency_s = 0.0  # half before a call takes effect, half after
         self.scripted_429: dict[str, deque[float]] = {}
         self.scripted_http: dict[str, deque[int]] = {}  # a gateway's page in place of an answer
         self.cut_after: Counter[str] = Counter()  # accept, then drop the connection
@@ -47,6 +48,12 @@ class WebApi:
         return sum(called == method for _, called, _ in self.calls)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(self.latency_s / 2)
+        answer = await self._serve(request)
+        await asyncio.sleep(self.latency_s / 2)
+        return answer
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         args = await _arguments(request)
         if (wait_s := self._over_limit(method, args)) > 0:
