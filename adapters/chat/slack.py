@@ -100,7 +100,9 @@ class SlackAdapter:
             )
             again_s = self._backfill_again_s
             backfill = Backfill(self._api, self._pools, reader, inbox, again_s=again_s)
-            intake = Intake(inbox, reader, self._api, ask=self._ask)
+            intake = Intake(
+                inbox, reader, self._api, ask=self._ask, refused=backfill.refused
+            )
             try:
                 await self._listen(self._bolt(intake, who), backfill)
             finally:

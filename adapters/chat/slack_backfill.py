@@ -23,6 +23,7 @@ MAX_THREADS = 50  # of one channel, the last to be written in
 MAX_STRANGE = 100  # channels the bot is in, but where nobody asked it anything before
 BLINK_S = 15.0  # a gap that Slack's own resends bridge
 _MARGIN_S = 60.0
+_REFUSED_S = 10.0  # until what could not be stored is looked for
 _AT_ONCE = 10  # channels whose messages are put in order together
 _CLOSED = frozenset(
     {"channel_not_found", "missing_scope", "not_in_channel", "thread_not_found", "is_archived"}
@@ -83,6 +84,14 @@ class Backfill:
             return
         self._since = since if self._since is None else min(since, self._since)
         self._wanted.set()
+
+    def refused(self) -> None:
+        """An event could not be stored. Slack sends it a few times more, and each may find the
+        store away again; so it is looked for, like what was said while nobody listened."""
+        since = time.time() - _MARGIN_S
+        self._since = since if self._since is None else min(since, self._since)
+        wait_s = min(self._again_s, _REFUSED_S)
+        asyncio.get_running_loop().call_later(wait_s, self._wanted.set)
 
     async def run(self) -> None:
         """Fill every gap, until cancelled."""

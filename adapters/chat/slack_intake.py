@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -31,8 +31,17 @@ _TRY_AGAIN = "I can't take this right now. Please try again in a minute."
 class Intake:
     """Takes every envelope; `take` returns the status and the body of its acknowledgement."""
 
-    def __init__(self, inbox: Inbox, reader: EventReader, api: SlackApi, *, ask: str) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        reader: EventReader,
+        api: SlackApi,
+        *,
+        ask: str,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
         self._inbox, self._reader, self._api, self._ask = inbox, reader, api, ask
+        self._refused = refused
         self._late: set[asyncio.Task[None]] = set()
         self._removed = OrderedDict[str, None]()
 
@@ -47,6 +56,7 @@ class Intake:
                 await self._event(event)
         except (NotAccepted, DeliveryError) as error:
             log.warning("slack.not_accepted", reason=type(error).__name__)
+            self._refused()
             return 503, {}
         return 200, {}
 

@@ -8,6 +8,7 @@ The model answers with what was asked, `model_s` later. Ends when stdin does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,9 @@ from adapters.chat.types import (
     Limits,
     MayShow,
     Message,
+    NotAccepted,
     NotOurs,
+    Receipt,
     always,
 )
 from adapters.models.scripted import Reply, ScriptedBackend, Step
@@ -38,6 +41,7 @@ from tools.identity import ConversationKey, tenant_of
 
 TENANT = tenant_of("browser", "load")
 _LINE_BYTES = 2**20
+_RESEND_AFTER_S = (0.5, 1.0, 2.0, 5.0)
 
 
 def tell(**fact: Any) -> None:
@@ -71,7 +75,15 @@ class Crowd:
         author = Author("operator", "operator")
         sent_at = float(asked["number"])
         message = Message(number, self.name, key, author, asked["text"], sent_at, number, "dm")
-        tell(receipt=(await inbox.accept(message)).value, number=asked["number"])
+        tell(receipt=(await self._taken(inbox, message)).value, number=asked["number"])
+
+    async def _taken(self, inbox: Inbox, message: Message) -> Receipt:
+        """A platform sends again what was not acknowledged."""
+        for wait_s in _RESEND_AFTER_S:
+            with contextlib.suppress(NotAccepted):
+                return await inbox.accept(message)
+            await asyncio.sleep(wait_s)
+        return await inbox.accept(message)
 
     async def answer_only(self) -> None:
         await asyncio.Event().wait()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from bot.testing.discord import DiscordTwin
 from bot.testing.slack import SlackTwin
 
-TOLD = "tell my operator the turn id"
+TOLD = ("tell my operator the turn id", "I could not store your question")
 _LOOK_EVERY_S = 0.1
 _numbers = itertools.count(1)
 
@@ -38,7 +38,7 @@ class Question:
 
     @property
     def is_told(self) -> bool:
-        return any(TOLD in text for text in self.said)
+        return any(notice in text for notice in TOLD for text in self.said)
 
     @property
     def is_lost(self) -> bool:

@@ -49,6 +49,20 @@ async def some_time_for(slack: SlackTwin, inbox: RecordingInbox, count: int) -> 
         await slack.wait_for(lambda: len(inbox.kept) >= count, timeout_s=5)
 
 
+async def test_what_could_not_be_stored_however_often_it_came_is_looked_for() -> None:
+    async with workspace() as slack:
+        slack.socket.resend_after_s = (0.05,)
+        inbox = RecordingInbox()
+        async with bot(slack, inbox):
+            await slack.say("U1", "C1", "before", mention_bot=True)
+            await slack.wait_for(lambda: inbox.kept)
+            inbox.refusals = 3
+            await slack.say("U1", "C1", "while the store was away", mention_bot=True)
+            await slack.wait_for(lambda: len(inbox.kept) == 2)
+        heard = [each.text for each in inbox.kept.values()]
+        assert heard == ["before", "while the store was away"]
+
+
 async def test_what_was_asked_during_an_outage_is_heard_once_and_oldest_first() -> None:
     async with workspace() as slack:
         inbox = RecordingInbox()
