@@ -223,6 +223,7 @@ class Bot:
             ledger=self.stores.ledger,
             runner=self._runner,
             concurrent=turns.workers,
+            lease_s=turns.lease_s,
             renew_s=turns.renew_s,
             sweep_s=turns.sweep_s,
         )

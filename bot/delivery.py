@@ -10,7 +10,14 @@ from functools import partial
 
 import structlog
 
-from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Message, ReplyStream
+from adapters.chat.types import (
+    AdapterError,
+    ChatAdapter,
+    DeliveryError,
+    Message,
+    NotOurs,
+    ReplyStream,
+)
 from adapters.stores.changes import Changes
 from adapters.stores.errors import Halted
 from adapters.stores.ledger import Ledger
@@ -43,7 +50,8 @@ class Delivery:
     async def open(self, turn: RunningTurn, reply: ReplyStream) -> None:
         """The first visible sign, beside the work; its id is kept for a successor."""
         known = turn.placeholder
-        placeholder = await reply.open(known, again=turn.may_be_open)
+        opening = partial(reply.open, known, again=turn.may_be_open)
+        placeholder = await _while_held(turn, opening)
         self._metrics.first_sign(self._clock() - turn.last.accepted_at)
         if placeholder != known:
             await self._ledger.note(turn.claim.lease, "placeholder", placeholder)
@@ -64,7 +72,7 @@ class Delivery:
             send = partial(
                 reply.deliver, index, text, token=token, offer_again=offer_again and then is None
             )
-            turn.posted[index] = await _insist(send, tried.get(index))
+            turn.posted[index] = await _insist(turn, send, tried.get(index))
             if then is not None:
                 await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=then)
 
@@ -78,7 +86,8 @@ class Delivery:
     async def take_back(self, turn: RunningTurn, adapter: ChatAdapter, reply: ReplyStream) -> None:
         """The question was deleted: nothing of its reply stays, nor of its memory."""
         if turn.placeholder is not None or turn.may_be_open:
-            await reply.open(turn.placeholder, again=turn.may_be_open)
+            opening = partial(reply.open, turn.placeholder, again=turn.may_be_open)
+            await _while_held(turn, opening)
         await reply.remove()
         await adapter.remove(turn.claim.lease.key, turn.message_ids)
         await self._memory.erase(turn.claim.lease.key, turn.turn_id)
@@ -103,10 +112,24 @@ class Delivery:
         await self._changes.drop_answer(key, {old.turn_id, *old.found_by})
 
 
-async def _insist(send: Callable[..., Awaitable[str]], tried_s_ago: float | None) -> str:
+async def _while_held(turn: RunningTurn, send: Callable[[], Awaitable[str]]) -> str:
+    """What was not sent, for the lease may have run out, is sent once it is surely held again.
+
+    Raises `StaleLease` and `StoreUnavailable`.
+    """
+    while True:
+        try:
+            return await send()
+        except NotOurs:
+            await turn.hold.renew()
+
+
+async def _insist(
+    turn: RunningTurn, send: Callable[..., Awaitable[str]], tried_s_ago: float | None
+) -> str:
     for attempt in range(1, _SEND_TRIES + 1):
         try:
-            return await send(tried_s_ago=tried_s_ago)
+            return await _while_held(turn, partial(send, tried_s_ago=tried_s_ago))
         except DeliveryError as error:
             if not error.retryable or attempt == _SEND_TRIES:
                 raise

@@ -7,6 +7,7 @@ import structlog
 from adapters.stores.claim import Claim
 from adapters.stores.dead import DeadLetter
 from adapters.stores.errors import READ_ERRORS
+from bot.hold import Hold
 from bot.records import Ending, Event, decode_event, encode, newer_since
 from bot.running import RunningTurn
 
@@ -15,11 +16,12 @@ log = structlog.get_logger(__name__)
 UNREADABLE = "unreadable event"
 
 
-def opened(claim: Claim) -> RunningTurn | None:
-    """The claim's turn, made of the events that can be read; None when none can."""
+def opened(hold: Hold) -> RunningTurn | None:
+    """The turn of a claim, made of the events that can be read; None when none can."""
     events: list[Event] = []
     ids: list[str] = []
     bad: list[tuple[str, bytes]] = []
+    claim = hold.claim
     for event_id, record in zip(claim.event_ids, claim.events, strict=True):
         try:
             events.append(decode_event(record))
@@ -27,7 +29,7 @@ def opened(claim: Claim) -> RunningTurn | None:
         except READ_ERRORS as error:
             log.error("store.bad_record", error=type(error).__name__, size=len(record))
             bad.append((event_id, record))
-    return RunningTurn(claim, events, ids, unreadable=tuple(bad)) if events else None
+    return RunningTurn(hold, events, ids, unreadable=tuple(bad)) if events else None
 
 
 def newest_of_another_version(claim: Claim) -> float:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from adapters.stores.claim import Claim
 from agents.ports import Usage
 from agents.turns import Part, Text, Turn
 from bot.attachments import ReadAttachments, Terms
+from bot.hold import Hold
 from bot.recaps import Wish
 from bot.records import Answered, Ending, Event, Last, turn_id_of
 from tools.labels import Integrity, join_labels
@@ -29,23 +29,24 @@ class RunningTurn:
 
     def __init__(
         self,
-        claim: Claim,
+        hold: Hold,
         events: list[Event],
         event_ids: Sequence[str],
         *,
         unreadable: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
-        self.claim, self.events, self.event_ids = claim, events, tuple(event_ids)
+        self.hold, self.claim = hold, hold.claim
+        self.events, self.event_ids = events, tuple(event_ids)
         self.unreadable = unreadable  # (event id, record), set aside at the end
         self.last = events[-1]
-        self.turn_id = turn_id_of(claim.lease.key.tenant, claim.event_ids[0])
+        self.turn_id = turn_id_of(self.claim.lease.key.tenant, self.claim.event_ids[0])
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
         self.label = join_labels(event.label for event in events)
         self.terms = Terms()
         self.usage = Usage()
         self.fill = 0.0  # see `PlanEnded.fill`
         self.is_command = False
-        self.posted = dict(claim.posted)  # message ids of the parts that are out
+        self.posted = dict(self.claim.posted)  # message ids of the parts that are out
 
     @property
     def placeholder(self) -> str | None:

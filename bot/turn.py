@@ -10,11 +10,12 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
 from adapters.stores.errors import Halted, StoreError
-from adapters.stores.ledger import DELETED, Claim, Ledger
+from adapters.stores.ledger import DELETED, Ledger
 from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
 from bot.delivery import Delivery, parts_to_send
 from bot.health import Metrics
+from bot.hold import Hold
 from bot.letters import UNREADABLE, letter_of, newest_of_another_version, opened, unreadable_letter
 from bot.recaps import Recaps
 from bot.records import NEWEST_FORMAT, Ending, Event, decode_ending, encode
@@ -50,8 +51,9 @@ class TurnRunner:
         self._delivery, self._metrics, self._clock, self._ended = delivery, metrics, clock, ended
         self._max_deaths, self._max_parts, self._recaps = max_deaths, max_parts, recaps
 
-    async def run(self, claim: Claim) -> bool:
+    async def run(self, hold: Hold) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
+        claim = hold.claim
         if (newer := newest_of_another_version(claim)) and (
             self._clock() - newer < _GIVE_UP_AFTER_S
         ):
@@ -59,7 +61,7 @@ class TurnRunner:
             log.warning("store.newer_record", format_known=NEWEST_FORMAT)
             await self._ledger.give_back(claim.lease, later_s=_LATER_S)
             return False
-        if (turn := opened(claim)) is None:
+        if (turn := opened(hold)) is None:
             return await self._ledger.close(
                 claim.lease,
                 turn_id=f"unreadable:{claim.event_ids[0]}",
@@ -74,10 +76,11 @@ class TurnRunner:
             )
         if turn.last.erases is not None:
             return await self._erased(turn, adapter)
-        reply = adapter.reply(turn.last.message)
+        reply = adapter.reply(turn.last.message, may_show=hold.lasts)
         try:
             ending = await self._finish(turn, adapter, reply)
             if ending is None:
+                hold.end()
                 await self._ledger.give_back(claim.lease, later_s=_LATER_S)
                 return False
             more = await self._close(turn, ending)
@@ -85,6 +88,8 @@ class TurnRunner:
         except Halted as halt:  # edited, or deleted at the last instant: the next claim knows
             log.info("turn.begins_anew", turn=turn.turn_id, why=halt.kind)
             await self._delivery.remember_last(turn)
+            hold.end()
+            await reply.aclose()  # a draft on its way arrives before another begins
             await self._ledger.give_back(claim.lease)
             return True
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 
 import structlog
 
 from adapters.stores.doorbell import Doorbell, Ring
 from adapters.stores.errors import StaleLease, StoreUnavailable
-from adapters.stores.ledger import Claim, Lease, Ledger
+from adapters.stores.ledger import Ledger
+from bot.hold import Hold
 from bot.turn import TurnRunner
 from tools.identity import ConversationKey
 
@@ -33,14 +33,15 @@ class Worker:
         ledger: Ledger,
         runner: TurnRunner,
         concurrent: int,
+        lease_s: float,
         renew_s: float,
         sweep_s: float,
         drain_s: float = 20.0,
     ) -> None:
         self._adapter, self._bell, self._ledger, self._runner = adapter, bell, ledger, runner
         self._concurrent, self._renew_s, self._sweep_s = concurrent, renew_s, sweep_s
-        self._drain_s = drain_s
-        self._running: dict[Lease, asyncio.Task[None]] = {}
+        self._lease_s, self._drain_s = lease_s, drain_s
+        self._running: dict[Hold, asyncio.Task[None]] = {}
         self._lanes: dict[asyncio.Task[None], Ring] = {}
         self._ended = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -119,15 +120,16 @@ class Worker:
         """Keep leases, and after them rings: those must not come back before a lease ends."""
         while True:
             await asyncio.sleep(self._renew_s)
-            for lease, task in list(self._running.items()):
-                if self._running.get(lease) is not task:
+            for hold, task in list(self._running.items()):
+                if hold not in self._running:
                     continue  # ended while others were renewed
                 try:
-                    await self._ledger.renew(lease)
+                    await hold.renew()
                 except StaleLease:
                     await asyncio.sleep(_CLOSING_S)  # its own close may have come first
-                    if self._running.get(lease) is task:
-                        log.warning("fence.stale", fence=lease.fence)
+                    if hold in self._running:
+                        log.warning("fence.stale", fence=hold.claim.lease.fence)
+                        hold.end()
                         task.cancel()
                 except StoreUnavailable as error:
                     log.warning("worker.store_down", error=str(error))
@@ -174,21 +176,22 @@ class Worker:
         """Run what waits there; whether there is nothing left for this ring."""
         more = True
         while more and not self._stopping.is_set():
-            claim = await self._ledger.claim(key, owner=secrets.token_hex(8))
-            more = claim is not None and await self._run(claim)
+            hold = await Hold.take(self._ledger, key, lease_s=self._lease_s)
+            more = hold is not None and await self._run(hold)
         return not more
 
-    async def _run(self, claim: Claim) -> bool:
+    async def _run(self, hold: Hold) -> bool:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a lane is always a task")
-        self._running[claim.lease] = task
+        self._running[hold] = task
         try:
-            return await self._runner.run(claim)
+            return await self._runner.run(hold)
         except asyncio.CancelledError:
             with contextlib.suppress(StoreUnavailable, StaleLease, TimeoutError):
                 async with asyncio.timeout(_LEAVE_S):
-                    await self._ledger.give_back(claim.lease)
+                    await self._ledger.give_back(hold.claim.lease)
             raise
         finally:
-            del self._running[claim.lease]
+            hold.end()
+            del self._running[hold]

@@ -80,6 +80,8 @@ class ChatReply:
     may_show: MayShow
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
+        if not self.may_show():
+            raise NotOurs(self.chat.name)
         if self.chat.outages:
             self.chat.outages -= 1
             raise DeliveryError(self.chat.name, "away", retryable=True)

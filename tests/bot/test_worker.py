@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from adapters.models.scripted import Reply, Say, ScriptedBackend, Step, demo_policy
+from adapters.stores.errors import StaleLease
 from agents.ports import ModelRequest
 from bot.app import Bot
+from bot.hold import Hold
 from bot.settings import Settings
 from bot.worker import Worker
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
@@ -66,6 +69,7 @@ def worker_of(bot: Bot, *, concurrent: int = 8, drain_s: float = 0.2) -> Worker:
         ledger=bot.stores.ledger,
         runner=bot._runner,
         concurrent=concurrent,
+        lease_s=bot.settings.turns.lease_s,
         renew_s=0.2,
         sweep_s=60,
         drain_s=drain_s,
@@ -155,6 +159,51 @@ async def test_a_long_turns_ring_is_not_handed_to_another(shared: Settings) -> N
 
     assert seen == []
     assert len(chat.opened["t1-1"]) == 1
+
+
+async def test_a_process_frozen_past_its_lease_gives_its_answer_if_nobody_else_did(
+    shared: Settings,
+) -> None:
+    turns = shared.turns.model_copy(update={"lease_s": 1.0, "renew_s": 0.2})
+    brief = shared.model_copy(update={"turns": turns})
+    chat = Chat()
+
+    def frozen(request: ModelRequest) -> Reply:
+        time.sleep(1.5)  # the whole process stands still
+        return Say("Here I am again.")
+
+    async with (
+        bot_with(chat, brief, ScriptedBackend("scripted", frozen)) as (bot, _),
+        working(worker_of(bot)),
+    ):
+        await bot.inbox.accept(message("Are you there?"))
+        await until(lambda: chat.delivered)
+
+    [text] = chat.delivered["t1-1"]
+    assert text.startswith("Here I am again.")
+
+
+async def test_a_process_that_lost_its_lease_leaves_the_answer_to_the_one_that_took_it(
+    shared: Settings,
+) -> None:
+    turns = shared.turns.model_copy(update={"lease_s": 1.0, "renew_s": 0.2})
+    brief = shared.model_copy(update={"turns": turns})
+    late, chat = Chat(), Chat()
+    key = message("").conversation
+
+    async with bot_with(late, brief) as (one, _), bot_with(chat, brief) as (other, _):
+        await one.inbox.accept(message("What is 6*7?"))
+        hold = await Hold.take(one.stores.ledger, key, lease_s=1.0)
+        assert hold is not None
+        await asyncio.sleep(1.2)
+        async with working(worker_of(other)):
+            await until(lambda: chat.delivered)
+        assert one._runner is not None
+        with pytest.raises(StaleLease):
+            await one._runner.run(hold)
+
+    assert not any((late.delivered, late.shown, late.opened))
+    assert len(chat.delivered["t1-1"]) == 1
 
 
 async def test_a_worker_listens_to_nats_and_an_outage_of_it_loses_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from adapters.models.scripted import Reply, Say, Step, demo_policy
 from agents.ports import ModelRequest
 from tests.drills.figures import RecordFigure
 from tests.drills.fleet import Fleet, fleet
-from tests.drills.places import Tally, a_sum, jitter
+from tests.drills.places import Question, Tally, a_sum, connected, jitter
 from tests.drills.processes import ForkServer, fork_server
 
 STOPS_WITHIN_S = 25
 PAUSED_LEASE_S = 1.0
 LONG = "Take your time. "
+DRAFT, FOUND = "Still looking. ", "It is found."
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,53 @@ async def _one_shutdown(
     return tally, over - begun, late_s, code, violations
 
 
+class SlowAtFirst:
+    """Says `DRAFT` over and over at first; asked again, it has the answer at once."""
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()
+
+    def __call__(self, request: ModelRequest) -> Reply:
+        text = request.messages[-1].text
+        is_first, _ = text not in self._asked, self._asked.add(text)
+        answer = DRAFT * 100 if is_first else FOUND
+        step = {"action": "final", "arguments": {"answer": answer}}
+        return Step({"thought": "", "step": step}, chunk=8, delay_s=0.05 if is_first else 0.0)
+
+
+async def test_a_bot_frozen_amid_its_answer_shows_no_draft_over_the_one_given_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path, bots=2, policy=SlowAtFirst(), lease_s=PAUSED_LEASE_S) as team:
+        frozen, heir = team.bots
+        questions = [
+            Question("", f"Is it found on {place.name}?", (FOUND,)) for place in team.places
+        ]
+        await frozen.start()
+        await connected(team.places, 1)
+        for place, question in zip(team.places, questions, strict=True):
+            await place.ask(question)
+        await _until(team, lambda: all(DRAFT in "".join(each.said) for each in questions))
+        frozen.freeze()
+        await heir.start()
+        await _until(team, lambda: all(each.is_answered for each in questions))
+        frozen.thaw()
+        await asyncio.sleep(2.5)
+        tally = await team.settle()
+        assert await team.stop() == [0, 0]
+
+    assert tally.is_clean
+    assert [each.said for each in questions] == [[FOUND], [FOUND]]
+
+
+async def _until(team: Fleet, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.05)
+            for place in team.places:
+                place.look()
+
+
 @pytest.mark.parametrize(
     ("pauses", "bots"),
     [(2, 2), pytest.param(200, 8, marks=[pytest.mark.drill, pytest.mark.timeout(1200)])],
@@ -157,9 +206,8 @@ async def test_a_frozen_bot_that_wakes_up_late_changes_nothing(
     )
     assert violations == []
     assert set(codes) == {0}
-    # An interim edit of the one that woke up may still overwrite the final text, in about one
-    # pause of twenty: the platforms know no fence.
-    assert tally.is_clean or pauses < 10
+    assert tally.is_clean
+    assert tally.told == 0
 
 
 async def _sleepy(team: Fleet, number: int, pauses: int) -> None:
