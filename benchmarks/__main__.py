@@ -13,6 +13,7 @@ from benchmarks import (
     conversations,
     edits,
     history,
+    intake,
     prompt_size,
     report,
     scale_out,
@@ -35,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, Measure]] = {
     },
     "chat": {
         "edits": edits.measure,
+        "intake": intake.measure,
     },
 }
 PARTS = {name: part for group in GROUPS.values() for name, part in group.items()}
