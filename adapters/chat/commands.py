@@ -1,0 +1,65 @@
+"""The one table of commands, as data: slash commands, typed ones and manifests are made from it.
+
+`bot/commands.py` says what each does. Names are the same on every platform.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What follows a command's name, as one text."""
+
+    name: str
+    description: str
+    required: bool = False
+    choices: tuple[str, ...] = ()  # all that it can be; none: any text
+    suggests: bool = False  # `Inbox.suggest` knows what it may become
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """`description` is at most 100 characters (docs.discord.com, application commands)."""
+
+    name: str
+    description: str
+    argument: Argument | None = None
+
+
+ASK = CommandSpec(
+    "ask", "Ask the assistant a question", Argument("question", "Your question", required=True)
+)
+COMMANDS = (
+    CommandSpec("again", "Answer your last question here anew"),
+    CommandSpec(
+        "feedback",
+        "Tell the bot's operator how well it does",
+        Argument("text", "What was good, what was wrong", required=True),
+    ),
+    CommandSpec("help", "Show what the assistant can do"),
+    CommandSpec(
+        "memory",
+        "Show, export or forget what is remembered",
+        Argument("what", "show, forget, export, remember TEXT, share on or off", suggests=True),
+    ),
+    CommandSpec(
+        "model",
+        "Show or switch the model",
+        Argument("route", "The route to use from now on; empty shows them all", suggests=True),
+    ),
+    CommandSpec(
+        "private",
+        "Keep this conversation on the bot's own machine",
+        Argument("state", "on or off; empty tells which it is", choices=("on", "off")),
+    ),
+    CommandSpec(
+        "remember",
+        "Let me remember something about you",
+        Argument("what", "One sentence about you", required=True),
+    ),
+    CommandSpec("reset", "Begin a new conversation"),
+    CommandSpec("stop", "Stop the answers that are being made for you"),
+)
+BY_NAME = {each.name: each for each in (ASK, *COMMANDS)}
