@@ -140,7 +140,8 @@ class SlowAtFirst:
 
     def __call__(self, request: ModelRequest) -> Reply:
         text = request.messages[-1].text
-        is_first, _ = text not in self._asked, self._asked.add(text)
+        is_first = text not in self._asked
+        self._asked.add(text)
         answer = DRAFT * 100 if is_first else FOUND
         step = {"action": "final", "arguments": {"answer": answer}}
         return Step({"thought": "", "step": step}, chunk=8, delay_s=0.05 if is_first else 0.0)
