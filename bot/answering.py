@@ -102,7 +102,9 @@ class Answerer:
         if not question.parts:
             said = " ".join(read.refusals) or "Your message was empty. What can I do for you?"
             return Outcome(Ending("refused", "nothing to answer"), said)
-        task = self._task(turn, question, await self._known_of(turn))
+        person, fields = turn.last.principal, turn.claim.facts  # the claim brings them
+        known = await self._facts.read(person.tenant, person.user_id, fields)
+        task = self._task(turn, question, known)
         ended = await self._follow(turn, task, growing)
         told = turn.claim.pins.get(TOLD, "")
         switch, now_told = switch_note(ended, told)
@@ -157,13 +159,6 @@ class Answerer:
                         turn.usage, turn.fill = event.usage, event.fill
                         return event
         raise RuntimeError("the plan ended without its last event")
-
-    async def _known_of(self, turn: RunningTurn) -> UserFacts:
-        """What the person wants known about them; the claim brings it with their own words."""
-        person, fields = turn.last.principal, turn.claim.facts
-        if turn.last.replaces is not None:
-            return await self._facts.of(person.tenant, person.user_id)
-        return await self._facts.read(person.tenant, person.user_id, fields)
 
     def _task(self, turn: RunningTurn, question: Turn, known: UserFacts) -> PlanTask:
         key, audience = turn.claim.lease.key, audience_of(turn.last.place, turn.last.principal)

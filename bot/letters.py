@@ -8,7 +8,7 @@ from adapters.stores.claim import Claim
 from adapters.stores.dead import DeadLetter
 from adapters.stores.errors import READ_ERRORS
 from bot.hold import Hold
-from bot.records import Ending, Event, decode_event, encode, newer_since
+from bot.records import NEWEST_FORMAT, Ending, Event, decode_event, encode, newer_since
 from bot.running import RunningTurn
 
 log = structlog.get_logger(__name__)
@@ -16,25 +16,29 @@ log = structlog.get_logger(__name__)
 UNREADABLE = "unreadable event"
 
 
-def opened(hold: Hold) -> RunningTurn | None:
-    """The turn of a claim, made of the events that can be read; None when none can."""
+def opened(hold: Hold) -> tuple[RunningTurn | None, float]:
+    """The turn of a claim, made of the events that can be read; None when none can.
+
+    Beside it when the newest event of a newer format was accepted, epoch seconds, else 0.
+    """
     events: list[Event] = []
     ids: list[str] = []
     bad: list[tuple[str, bytes]] = []
+    newer = 0.0
     claim = hold.claim
     for event_id, record in zip(claim.event_ids, claim.events, strict=True):
         try:
             events.append(decode_event(record))
             ids.append(event_id)
         except READ_ERRORS as error:
-            log.error("store.bad_record", error=type(error).__name__, size=len(record))
             bad.append((event_id, record))
-    return RunningTurn(hold, events, ids, unreadable=tuple(bad)) if events else None
-
-
-def newest_of_another_version(claim: Claim) -> float:
-    """When the newest event of a newer format was accepted, epoch seconds; else 0."""
-    return max((at for record in claim.events if (at := newer_since(record))), default=0.0)
+            if at := newer_since(record):
+                newer = max(newer, at)
+                log.warning("store.newer_record", format_known=NEWEST_FORMAT, size=len(record))
+            else:
+                log.error("store.bad_record", error=type(error).__name__, size=len(record))
+    turn = RunningTurn(hold, events, ids, unreadable=tuple(bad)) if events else None
+    return turn, newer
 
 
 def unreadable_letter(claim: Claim, now: float) -> bytes:

@@ -16,9 +16,9 @@ from bot.answering import Answerer
 from bot.delivery import Delivery, parts_to_send
 from bot.health import Metrics
 from bot.hold import Hold
-from bot.letters import UNREADABLE, letter_of, newest_of_another_version, opened, unreadable_letter
+from bot.letters import UNREADABLE, letter_of, opened, unreadable_letter
 from bot.recaps import Recaps
-from bot.records import NEWEST_FORMAT, Ending, Event, decode_ending, encode
+from bot.records import Ending, Event, decode_ending, encode
 from bot.reply import GrowingReply, final_parts
 from bot.running import Outcome, RunningTurn
 
@@ -54,14 +54,12 @@ class TurnRunner:
     async def run(self, hold: Hold) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
         claim = hold.claim
-        if (newer := newest_of_another_version(claim)) and (
-            self._clock() - newer < _GIVE_UP_AFTER_S
-        ):
+        turn, newer = opened(hold)
+        if newer and self._clock() - newer < _GIVE_UP_AFTER_S:
             # Left to that version's workers (row A9).
-            log.warning("store.newer_record", format_known=NEWEST_FORMAT)
             await self._ledger.give_back(claim.lease, later_s=_LATER_S)
             return False
-        if (turn := opened(hold)) is None:
+        if turn is None:
             return await self._ledger.close(
                 claim.lease,
                 turn_id=f"unreadable:{claim.event_ids[0]}",

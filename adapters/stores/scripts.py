@@ -89,7 +89,7 @@ end
 redis.call('HINCRBY', KEYS[4], 'deaths', 1)
 redis.call('EXPIRE', KEYS[8], ARGV[6])
 redis.call('EXPIRE', KEYS[13], ARGV[6])
-local person = string.sub(redis.call('HGET', KEYS[4], 'group') or '', 2)
+local person = string.match(redis.call('HGET', KEYS[4], 'group') or '', '^.([^ ]*)') or ''
 local facts = ARGV[7] .. #person .. ':' .. person
 local known = redis.pcall('HGETALL', facts)  -- a damaged one costs nobody a turn
 redis.call('EXPIRE', facts, ARGV[6])

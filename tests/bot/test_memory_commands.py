@@ -92,6 +92,20 @@ async def test_what_a_person_asked_to_remember_is_shown_to_the_model_right_befor
     assert talk.prompt[-1].endswith("Where do I work?")
 
 
+async def test_it_is_known_as_well_when_a_question_is_answered_anew(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        await talk.slash("remember", "I work in Trondheim")
+        await talk.say("Where do I work?")
+        asked = len(talk.model.requests)
+        await talk.bot.inbox.accept(
+            Message("again", "slack", DM, Author("U1", "member"), "/again", 9.0, "again", "dm")
+        )
+        await until(lambda: len(talk.model.requests) > asked)
+
+    assert talk.prompt[-2].endswith("- I work in Trondheim")
+    assert talk.prompt[-1].endswith("Where do I work?")
+
+
 async def test_it_is_used_in_channels_only_after_the_person_said_so(tmp_path: Path) -> None:
     async with talking(tmp_path) as talk:
         await talk.slash("remember", "I work in Trondheim")
