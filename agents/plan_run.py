@@ -125,11 +125,7 @@ class PlanRun:
         self.given_up.setdefault(route, reason)
 
     def spent(self, usage: Usage) -> None:
-        self.usage = Usage(
-            self.usage.prompt_tokens + usage.prompt_tokens,
-            self.usage.completion_tokens + usage.completion_tokens,
-            self.usage.cached_tokens + usage.cached_tokens,
-        )
+        self.usage += usage
 
     def fresh(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
         """The calls that were not made in this turn, each once."""

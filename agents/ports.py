@@ -51,6 +51,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int = 0
     cached_tokens: int = 0  # of the prompt, taken from an earlier prompt's state
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
     """The engine is busy: `position` others of this line go first (0: this one is next).

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from agents.window import NOT_SEEN, Counter, cut_middle
 from tools.labels import Integrity, Label, join_labels
 
 MAX_CHARS = 3000
+_AnyTurn = TypeVar("_AnyTurn", Turn, Turn | None)
 _NOTES_SHARE = 0.08  # of a window; the planner's prompt gives notes at most 0.15 of its room
 _MOST_TOKENS = 512
 _WORDS_PER_TOKEN = 0.6
@@ -107,7 +109,7 @@ class Summarizer:
             shorter = await self._ask(partial(_shorter, before), terms)
             if shorter is None:
                 return None
-            old, usage = shorter.text, _sum(usage, shorter.usage)
+            old, usage = shorter.text, usage + shorter.usage
         text = "\n".join(filter(None, (old, new.text)))[-MAX_CHARS:]
         return Folded(_summary(text, before, exchanges[:taken], new.route), taken, usage)
 
@@ -140,11 +142,14 @@ class Summarizer:
         return notes if notes.text else None
 
 
-def exchanges_of(turns: Sequence[Turn]) -> list[list[Turn]]:
-    """Oldest first: a person's turn with everything up to the next one, calls with results."""
-    exchanges: list[list[Turn]] = []
+def exchanges_of(turns: Sequence[_AnyTurn]) -> list[list[_AnyTurn]]:
+    """Oldest first: a person's turn with everything up to the next one, calls with results.
+
+    A None stands for a stored entry that can't be read; it belongs to what is before it.
+    """
+    exchanges: list[list[_AnyTurn]] = []
     for turn in turns:
-        if turn.role == "user" or not exchanges:
+        if not exchanges or (turn is not None and turn.role == "user"):
             exchanges.append([])
         exchanges[-1].append(turn)
     return exchanges
@@ -214,14 +219,6 @@ def _call(messages: tuple[PromptMessage, ...], max_tokens: int) -> ModelRequest:
         max_tokens=max_tokens,
         first_token_timeout_s=_FIRST_TOKEN_S,
         gap_timeout_s=_GAP_S,
-    )
-
-
-def _sum(one: Usage, two: Usage) -> Usage:
-    return Usage(
-        one.prompt_tokens + two.prompt_tokens,
-        one.completion_tokens + two.completion_tokens,
-        one.cached_tokens + two.cached_tokens,
     )
 
 

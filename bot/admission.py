@@ -57,7 +57,7 @@ class Gate:
             return Denied(reason)
         return Admitted(
             Principal(key.tenant, author.user_id, author.kind),
-            Place(key.tenant, key.place, key.channel, key.thread),
+            Place.of(key),
         )
 
     def _refusal(

@@ -14,6 +14,7 @@ from rich.console import Console
 from adapters.stores.dead import DeadTurn
 from adapters.stores.errors import READ_ERRORS
 from adapters.stores.ledger import Acceptance
+from adapters.stores.scanning import pages
 from bot.records import Event, decode_event, encode
 from bot.settings import Settings
 from bot.stores import Stores, open_stores
@@ -104,7 +105,8 @@ async def _asked_again(stores: Stores, turn: DeadTurn, event: Event) -> Acceptan
 
 async def _all(stores: Stores) -> list[DeadTurn]:
     found: list[DeadTurn] = []
-    names = [name async for name in stores.redis.scan_iter(match=stores.keys.every("dead"))]
-    for name in sorted(set(names)):
+    walked = pages(stores.redis, stores.keys.every("dead"))
+    names = {name async for page in walked for name in page}
+    for name in sorted(names):
         found += await stores.dead.under(name)
     return found

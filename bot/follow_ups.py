@@ -60,7 +60,7 @@ def erasing(
     return Event(
         message,
         Principal(key.tenant, "", "bot"),
-        Place(key.tenant, key.place, key.channel, key.thread),
+        Place.of(key),
         Label(),
         now,
         erases=answered,

@@ -182,13 +182,13 @@ class MemoryCommands:
             summary = decode_summary((await self._memory.uncovered(key)).recap.record)
         except UnknownFormat:
             return None
-        audience = audience_of(_place(key), asker.principal)
+        audience = audience_of(Place.of(key), asker.principal)
         return summary if summary and summary.label.may_flow_to(audience) else None
 
     def _readable(
         self, key: ConversationKey, asker: Asker, turns: Sequence[Turn]
     ) -> tuple[Turn, ...]:
-        audience = audience_of(_place(key), asker.principal)
+        audience = audience_of(Place.of(key), asker.principal)
         return tuple(turn for turn in turns if turn.label.may_flow_to(audience))
 
 
@@ -222,10 +222,6 @@ def _own_label(asker: Asker) -> Label:
 
 def _sees_own(key: ConversationKey, asker: Asker) -> bool:
     return asker.is_private or key.place == "dm"
-
-
-def _place(key: ConversationKey) -> Place:
-    return Place(key.tenant, key.place, key.channel, key.thread)
 
 
 def _exported(turn: Turn) -> dict[str, Any]:

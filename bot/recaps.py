@@ -18,7 +18,7 @@ from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary
 from agents.errors import AgentError
-from agents.summary import Folded, Summarizer, Summary
+from agents.summary import Folded, Summarizer, Summary, exchanges_of
 from agents.turns import Returned, Turn
 from bot.attachments import Terms
 from bot.health import Metrics
@@ -119,7 +119,7 @@ class Recaps:
         if was.covers and before is None:
             log.warning("recap.rebuilt")  # it can't be read; what it was made of is still there
             known = await self._memory.uncovered(wish.key, from_start=True)
-        pieces, covers = _pieces(known.turns), known.first
+        pieces, covers = exchanges_of(known.turns), known.first
         old = pieces[: _folded(pieces, wish.fill)]
         while old:
             folded = await self._fold(wish, before, [[t for t in piece if t] for piece in old])
@@ -148,16 +148,6 @@ class Recaps:
         if folded is not None:
             self._metrics.tokens(folded.summary.route, folded.usage)
         return folded
-
-
-def _pieces(turns: Sequence[Turn | None]) -> list[list[Turn | None]]:
-    """Exchanges with their unreadable entries, so that each stored entry is counted."""
-    pieces: list[list[Turn | None]] = []
-    for turn in turns:
-        if not pieces or (turn is not None and turn.role == "user"):
-            pieces.append([])
-        pieces[-1].append(turn)
-    return pieces
 
 
 def _folded(pieces: Sequence[Sequence[Turn | None]], fill: float) -> int:

@@ -82,3 +82,7 @@ class Place(msgspec.Struct, frozen=True):
     kind: PlaceKind
     channel: str
     thread: str | None = None
+
+    @classmethod
+    def of(cls, key: ConversationKey) -> Place:
+        return cls(key.tenant, key.place, key.channel, key.thread)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import get_args
 
 import msgspec
@@ -16,13 +15,13 @@ import msgspec
 from adapters.stores.batching import Batcher, Script, pairs
 from adapters.stores.connection import Redis
 from adapters.stores.key_kinds import kind_of
-from adapters.stores.keys import Keys
+from adapters.stores.keys import Keys, literally
 from adapters.stores.memory import decode_turns
+from adapters.stores.scanning import PAGE, pages
 from adapters.stores.sealing import PLAIN, Seal
 from agents.turns import EndState
 from tools.identity import ConversationKey
 
-_PAGE = 512
 _RECORDS = 64
 _MEMORIES = 16  # read at once
 _LISTED = 1000  # violations kept; the rest is counted
@@ -140,20 +139,11 @@ class Auditor:
 
     async def _walk(self) -> Report:
         report = Report()
-        async for page in self._pages():
-            await asyncio.gather(*(self._key(name, report) for name in page))
+        async for page in pages(self._redis, literally(self._root) + "*"):
+            names = (name.decode(errors="replace") for name in page)
+            await asyncio.gather(*(self._key(name, report) for name in names))
         report.violations.sort()
         return report
-
-    async def _pages(self) -> AsyncIterator[list[str]]:
-        pattern = _literally(self._root) + "*"
-        page: list[str] = []
-        async for name in self._redis.scan_iter(match=pattern, count=_PAGE):
-            page.append(name.decode(errors="replace"))
-            if len(page) == _PAGE:
-                yield page
-                page = []
-        yield page
 
     async def _key(self, name: str, report: Report) -> None:
         conversation, kind, known = kind_of(name.removeprefix(self._root))
@@ -219,7 +209,7 @@ class Auditor:
         """Every due entry has work behind it; the other way round is `_conversation`'s."""
         cursor = b"0"
         while True:
-            cursor, found = await self._batcher.command("ZSCAN", name, cursor, "COUNT", _PAGE)
+            cursor, found = await self._batcher.command("ZSCAN", name, cursor, "COUNT", PAGE)
             await asyncio.gather(*(self._due_entry(member, report) for member, _ in pairs(found)))
             if cursor in (b"0", 0):
                 return
@@ -236,7 +226,7 @@ class Auditor:
         """Every turn ended once, in a state that is one."""
         ended: Counter[bytes] = Counter()
         start = "-"
-        while page := await self._batcher.command("XRANGE", name, start, "+", "COUNT", _PAGE):
+        while page := await self._batcher.command("XRANGE", name, start, "+", "COUNT", PAGE):
             for entry_id, flat in page:
                 fields = dict(pairs(flat))
                 ended[fields.get(b"turn", b"")] += 1
@@ -251,8 +241,3 @@ class Auditor:
 
 def _shown(fields: dict[bytes, bytes]) -> str:
     return fields.get(b"conversation", b"?").decode(errors="replace")
-
-
-def _literally(text: str) -> str:
-    """`text` as a pattern that matches nothing else."""
-    return "".join(f"\\{each}" if each in "*?[]\\^-" else each for each in text)

@@ -6,14 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from redis.exceptions import NoPermissionError, RedisError
-
 from adapters.stores.batching import Batcher
 from adapters.stores.connection import Redis
-from adapters.stores.errors import StoreRefused, StoreUnavailable
-from adapters.stores.keys import Keys
+from adapters.stores.keys import Keys, literally
+from adapters.stores.scanning import pages
 
-_PAGE = 512
 _PASSES = 5  # a bot that still runs may write between two of them
 
 
@@ -51,20 +48,8 @@ class TenantPurge:
                 break
         return left
 
-    async def _pages(self, tenant: str) -> AsyncIterator[list[bytes]]:
-        start = self._keys.tenant_start(tenant)
-        page: list[bytes] = []
-        try:
-            async for name in self._redis.scan_iter(match=literally(start) + "*", count=_PAGE):
-                page.append(name)
-                if len(page) == _PAGE:
-                    yield page
-                    page = []
-        except NoPermissionError as error:
-            raise StoreRefused("Redis' ACL denies SCAN; add the rule +scan") from error
-        except RedisError as error:
-            raise StoreUnavailable(f"Redis does not answer: {type(error).__name__}") from error
-        yield page
+    def _pages(self, tenant: str) -> AsyncIterator[list[bytes]]:
+        return pages(self._redis, literally(self._keys.tenant_start(tenant)) + "*")
 
     def _swept(self, tenant: str) -> str:
         return self._keys.tenants(tenant.partition(":")[0])
@@ -74,8 +59,3 @@ class TenantPurge:
         if rest.startswith(":"):
             return rest[1:].partition(":")[0]
         return "of conversations"
-
-
-def literally(text: str) -> str:
-    """`text` as a pattern that matches nothing else."""
-    return "".join(f"\\{each}" if each in "*?[]\\^-" else each for each in text)
