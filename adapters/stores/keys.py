@@ -20,6 +20,11 @@ _OF_A_CONVERSATION = (
 )
 
 
+def literally(text: str) -> str:
+    """`text` as a pattern of SCAN that matches nothing else."""
+    return "".join(f"\\{each}" if each in "*?[]\\^-" else each for each in text)
+
+
 class Keys:
     """Key names under one prefix; ids are length-prefixed, so none can imitate another."""
 
@@ -92,8 +97,7 @@ class Keys:
 
     def every(self, kind: str) -> str:
         """A pattern that matches the keys of one kind, of every tenant."""
-        plain = "".join(f"[{char}]" if char in "*?[]\\^" else char for char in self._root)
-        return f"{plain}{{*}}:{kind}"
+        return f"{literally(self._root)}{{*}}:{kind}"
 
     def dead(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:dead"
