@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from bot.cli_frame import (
     settings_of,
     start_logs,
 )
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
 
 dead_app = typer.Typer(help="Turns that were given up: list, replay, drop.", no_args_is_help=True)
 TurnArgument = Annotated[
@@ -46,9 +49,10 @@ def list_dead(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
 ) -> None:
     """Show every dead letter: where, when, why, and how often it was tried."""
-    settings = settings_of(config, data_dir=data_dir)
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
     start_logs(settings, quiet="error")
 
     def start() -> Coroutine[Any, Any, int]:
@@ -65,9 +69,11 @@ def replay_dead(
     everything: AllOption = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
 ) -> None:
     """Ask the same questions again, as new turns, where they were asked."""
-    _settle(turns or [], everything, config, data_dir, replay=True)
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    _settle(settings, turns or [], everything, replay=True)
 
 
 @dead_app.command("drop")
@@ -76,20 +82,14 @@ def drop_dead(
     everything: AllOption = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
 ) -> None:
     """Throw dead letters away."""
-    _settle(turns or [], everything, config, data_dir, replay=False)
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    _settle(settings, turns or [], everything, replay=False)
 
 
-def _settle(
-    turns: list[str],
-    everything: bool,
-    config: ConfigOption,
-    data_dir: DataDirOption,
-    *,
-    replay: bool,
-) -> None:
-    settings = settings_of(config, data_dir=data_dir)
+def _settle(settings: Settings, turns: list[str], everything: bool, *, replay: bool) -> None:
     start_logs(settings, quiet="error")
 
     def start() -> Coroutine[Any, Any, int]:

@@ -124,9 +124,9 @@ class AesSeal:
         """
         for tenant, record in pairs(await self._batcher.command("HGETALL", self._keys.sealing())):
             name = tenant.decode()
-            known = self._read(name, record)
+            known, secret = self._read(name, record)
             if known.master != self._newest:
-                again = self._wrap(name, bytes.fromhex(known.key_id), self._unwrap(name, known))
+                again = self._wrap(name, bytes.fromhex(known.key_id), secret)
                 await self._batcher.command("HSET", self._keys.sealing(), name, again)
                 log.info("sealing.rewrapped", master=self._newest)
 
@@ -177,9 +177,8 @@ class AesSeal:
             await self._batcher.command("HSETNX", name, tenant, made)
             record = await self._batcher.command("HGET", name, tenant)
         if ring is None or ring.record != record:
-            known = self._read(tenant, record)
-            cipher = _cipher(self._unwrap(tenant, known))
-            ring = _Ring(bytes.fromhex(known.key_id), cipher, 0.0, record)
+            known, secret = self._read(tenant, record)
+            ring = _Ring(bytes.fromhex(known.key_id), _cipher(secret), 0.0, record)
         ring.checked_at = self._clock()
         self._rings[tenant] = ring
         return ring
@@ -191,13 +190,13 @@ class AesSeal:
         text = base64.b64encode(wrapped).decode()
         return msgspec.json.encode(_DataKey(key_id.hex(), self._newest, text))
 
-    def _read(self, tenant: str, record: bytes) -> _DataKey:
+    def _read(self, tenant: str, record: bytes) -> tuple[_DataKey, bytes]:
         try:
             known = _decoder.decode(record)
         except READ_ERRORS as error:
             raise StoreRefused(f"the data key of tenant {tenant!r} is damaged") from error
-        self._unwrap(tenant, known)
-        return known
+        secret = self._unwrap(tenant, known)
+        return known, secret
 
     def _unwrap(self, tenant: str, known: _DataKey) -> bytes:
         from cryptography.exceptions import InvalidTag
