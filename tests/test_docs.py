@@ -14,3 +14,12 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
 def test_every_link_between_our_pages_leads_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_test_that_the_table_of_features_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    there = set[str]()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        there.update(re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8")))
+    assert len(named) > 30
+    assert sorted(named - there) == []
