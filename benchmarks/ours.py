@@ -19,6 +19,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    ReplyFile,
     always,
 )
 from adapters.stores.memory import encode_turn
@@ -88,6 +89,11 @@ class ChatReply:
             raise NotOurs(self.chat.name)
         self.chat.texts[self.event_id] = text
         return self.event_id
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        return await self.deliver(index, file.content.decode(), token=token)
 
     async def remove(self) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import structlog
@@ -16,6 +16,7 @@ from adapters.chat.types import (
     DeliveryError,
     Message,
     NotOurs,
+    ReplyFile,
     ReplyStream,
 )
 from adapters.stores.changes import Changes
@@ -24,12 +25,14 @@ from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from bot.follow_ups import read_answered
 from bot.health import Metrics
+from bot.parts import decode_part
 from bot.records import part_token
 from bot.running import RunningTurn
 
 log = structlog.get_logger(__name__)
 
 _SEND_TRIES = 3
+NO_FILE = "_(I could not add the file {name}: it is refused here. My operator can tell why.)_"
 
 
 class Delivery:
@@ -67,12 +70,15 @@ class Delivery:
         """Each part once and in order; the last one is recorded by `close`."""
         indexes, tried = sorted(outbox), turn.claim.tried_s_ago
         for index, then in zip(indexes, [*indexes[1:], None], strict=True):
-            token = part_token(turn.turn_id, index)
-            text = outbox[index].decode()
-            send = partial(
-                reply.deliver, index, text, token=token, offer_again=offer_again and then is None
-            )
-            turn.posted[index] = await _insist(turn, send, tried.get(index))
+            token, part = part_token(turn.turn_id, index), decode_part(outbox[index])
+            again = offer_again and (then is None or _is_file(outbox[then]))
+            if isinstance(part, str):
+                send = partial(reply.deliver, index, part, token=token, offer_again=again)
+                turn.posted[index] = await _insist(turn, send, tried.get(index))
+            else:
+                turn.posted[index] = await _attached(
+                    turn, reply, index, part, token=token, tried_s_ago=tried.get(index)
+                )
             if then is not None:
                 await self._ledger.sent(turn.claim.lease, index, turn.posted[index], then=then)
 
@@ -110,6 +116,30 @@ class Delivery:
         await self._memory.erase(key, old.turn_id)
         await adapter.remove(key, old.message_ids)
         await self._changes.drop_answer(key, {old.turn_id, *old.found_by})
+
+
+async def _attached(
+    turn: RunningTurn,
+    reply: ReplyStream,
+    index: int,
+    file: ReplyFile,
+    *,
+    token: str,
+    tried_s_ago: float | None,
+) -> str:
+    """The file's message id; where the platform takes no files, of a sentence that says so."""
+    try:
+        return await _insist(turn, partial(reply.attach, index, file, token=token), tried_s_ago)
+    except DeliveryError as error:
+        if error.retryable:
+            raise
+        log.warning("turn.file_refused", turn=turn.turn_id, error=str(error))
+    text = NO_FILE.format(name=file.name)
+    return await _insist(turn, partial(reply.deliver, index, text, token=token), tried_s_ago)
+
+
+def _is_file(record: bytes) -> bool:
+    return isinstance(decode_part(record), ReplyFile)
 
 
 async def _while_held(turn: RunningTurn, send: Callable[[], Awaitable[str]]) -> str:
@@ -151,7 +181,3 @@ async def notify(adapter: ChatAdapter, message: Message, sentence: str) -> None:
         log.warning("notice.undeliverable", adapter=adapter.name, error=str(error))
     except Exception as error:  # a lane of its own: it must not take the bot along
         log.exception("notice.failed", adapter=adapter.name, error=type(error).__name__)
-
-
-def parts_to_send(parts: Sequence[str]) -> dict[int, bytes]:
-    return {index: part.encode() for index, part in enumerate(parts)}

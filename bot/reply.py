@@ -9,11 +9,14 @@ from collections.abc import Sequence
 import msgspec
 
 from adapters.chat.splitting import clip, split_markdown
-from adapters.chat.types import Activity, Draft, ReplyStream
+from adapters.chat.types import Activity, Draft, ReplyFile, ReplyStream
 from agents.events import CallsReturned, StepPlanned
+from bot.parts import Part
 
 _DETAIL_CHARS = 300
-_CUT_MARK = "\n\n_(cut here: the answer was longer than I may post)_"
+_WHOLE = "answer.md"
+_MORE = f"\n\n_(This goes on: the whole answer is in the file {_WHOLE}.)_"
+_SENTENCE = "The whole answer, as a file."
 
 
 class GrowingReply:
@@ -111,15 +114,17 @@ class GrowingReply:
 
 def final_parts(
     text: str, notes: Sequence[str], *, part_chars: int, max_parts: int
-) -> tuple[str, ...]:
-    """The whole reply with its footer, split for the platform; the cap cuts with a mark.
+) -> tuple[Part, ...]:
+    """The whole reply with its footer, split for the platform.
 
+    Where that makes more than `max_parts`, the last one says so and a file holds the whole.
     `part_chars` is at least 600; a footer takes at most a quarter of a part.
     """
     footer = f"\n\n_{clip(' · '.join(notes), part_chars // 4)}_" if notes else ""
     parts = split_markdown(text + footer, part_chars)
-    if len(parts) > max_parts:
-        room = part_chars - len(_CUT_MARK) - len(footer)
-        last = split_markdown(parts[max_parts - 1], room)[0]
-        parts = [*parts[: max_parts - 1], last + _CUT_MARK + footer]
-    return tuple(parts) or ("",)
+    if len(parts) <= max_parts:
+        return tuple(parts) or ("",)
+    room = part_chars - len(_MORE) - len(footer)
+    last = split_markdown(parts[max_parts - 1], room)[0]
+    whole = ReplyFile(_WHOLE, (text + footer).encode(), _SENTENCE)
+    return (*parts[: max_parts - 1], last + _MORE + footer, whole)

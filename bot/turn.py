@@ -13,10 +13,11 @@ from adapters.stores.errors import Halted, StoreError
 from adapters.stores.ledger import DELETED, Ledger
 from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
-from bot.delivery import Delivery, parts_to_send
+from bot.delivery import Delivery
 from bot.health import Metrics
 from bot.hold import Hold
 from bot.letters import UNREADABLE, letter_of, opened, unreadable_letter
+from bot.parts import parts_to_send
 from bot.recaps import Recaps
 from bot.records import Ending, Event, decode_ending, encode
 from bot.reply import GrowingReply, final_parts

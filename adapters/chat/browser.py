@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from adapters.chat.page.guard import LOOPBACK, Guard, kept_token
 from adapters.chat.page.routes import PageRoutes
-from adapters.chat.page.transcript import Entry, History, ShownTurn, Thread
+from adapters.chat.page.transcript import Entry, History, ShownTurn, Thread, offered_file
 from adapters.chat.page.uploads import Uploads
 from adapters.chat.types import (
     Attachment,
@@ -31,6 +31,7 @@ from adapters.chat.types import (
     NotAccepted,
     NotOurs,
     Receipt,
+    ReplyFile,
     always,
 )
 from tools.identity import ConversationKey, tenant_of
@@ -124,7 +125,9 @@ class BrowserAdapter:
 
     def reply(self, message: Message, *, may_show: MayShow = always) -> BrowserReply:
         thread = self.thread(message.conversation.channel)
-        return BrowserReply(thread, message, adapter=self._name, may_show=may_show)
+        return BrowserReply(
+            thread, message, adapter=self._name, may_show=may_show, uploads=self.uploads
+        )
 
     async def answer_only(self) -> None:
         """The page is where its process is: nothing is to be opened."""
@@ -201,9 +204,16 @@ class BrowserReply:
     """A reply as an entry of the transcript; each page paces for itself, by what it missed."""
 
     def __init__(
-        self, thread: Thread, message: Message, *, adapter: str, may_show: MayShow
+        self,
+        thread: Thread,
+        message: Message,
+        *,
+        adapter: str,
+        may_show: MayShow,
+        uploads: Uploads,
     ) -> None:
-        self._thread, self._message = thread, message
+        self._thread, self._message, self._uploads = thread, message, uploads
+        self._files: dict[int, dict[str, str]] = {}
         self._adapter, self._may_show = adapter, may_show
         self._entry: Entry | None = None
         self._parts: dict[int, str] = {}
@@ -239,6 +249,18 @@ class BrowserReply:
         entry.state, entry.status = "done", ""
         self._thread.touch(entry)
         return entry.entry_id if index == 0 else f"{entry.entry_id}.{index}"
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        entry = await self._shown(None)
+        kept = await self._uploads.offer(file, token=token)
+        if not self._may_show():
+            raise NotOurs(self._adapter)
+        self._files[index] = offered_file(kept)
+        entry.files = tuple(shown for _, shown in sorted(self._files.items()))
+        self._thread.touch(entry)
+        return f"{entry.entry_id}.{index}"
 
     async def remove(self) -> None:
         if self._entry is not None:

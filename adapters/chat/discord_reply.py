@@ -10,7 +10,15 @@ from typing import Literal, NamedTuple, Protocol
 from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.splitting import clip
-from adapters.chat.types import DeliveryError, Draft, MayShow, Message, MessageGone, always
+from adapters.chat.types import (
+    DeliveryError,
+    Draft,
+    MayShow,
+    Message,
+    MessageGone,
+    ReplyFile,
+    always,
+)
 
 MESSAGE_CHARS = 2000  # docs.discord.com, resources/message
 TYPING_EVERY_S = 8.0  # Discord shows it for 10 s
@@ -48,7 +56,14 @@ class Wire(Protocol):
     """The calls a reply makes. Each raises `DeliveryError` and nothing else."""
 
     async def post(
-        self, channel: int, text: str, *, reply_to: int, nonce: str, button: Button | None = None
+        self,
+        channel: int,
+        text: str,
+        *,
+        reply_to: int,
+        nonce: str,
+        button: Button | None = None,
+        file: ReplyFile | None = None,
     ) -> str: ...
 
     async def find(
@@ -162,6 +177,15 @@ class DiscordReply:
             )
         return self._placeholder
 
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        await self.aclose()
+        await self._pool.take(Urgency.FINAL)
+        return await self._post_once(
+            file.sentence, None, nonce=token, tried_s_ago=tried_s_ago, file=file
+        )
+
     async def remove(self) -> None:
         await self.aclose()
         while self._shown:
@@ -183,7 +207,13 @@ class DiscordReply:
             await self._wire.edit(self._channel, self._placeholder, text, button=button)
 
     async def _post_once(
-        self, text: str, button: Button | None, *, nonce: str, tried_s_ago: float | None
+        self,
+        text: str,
+        button: Button | None,
+        *,
+        nonce: str,
+        tried_s_ago: float | None,
+        file: ReplyFile | None = None,
     ) -> str:
         """Post a part; Discord itself knows a nonce for a few minutes only."""
         posted = None
@@ -193,15 +223,22 @@ class DiscordReply:
                 self._channel, text, after=after, reply_to=self._reply_to, nonce=nonce
             )
         if posted is None:
-            posted = await self._post(text, nonce=nonce, button=button)
+            posted = await self._post(text, nonce=nonce, button=button, file=file)
         self._seen(posted)
         self._last = posted
         return posted
 
-    async def _post(self, text: str, *, nonce: str, button: Button | None = None) -> str:
+    async def _post(
+        self, text: str, *, nonce: str, button: Button | None = None, file: ReplyFile | None = None
+    ) -> str:
         with only_while(self._may_show, "discord"):
             message_id = await self._wire.post(
-                self._channel, text, reply_to=self._reply_to, nonce=nonce, button=button
+                self._channel,
+                text,
+                reply_to=self._reply_to,
+                nonce=nonce,
+                button=button,
+                file=file,
             )
         self._seen(message_id)
         return message_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import TypeVar
@@ -15,7 +16,7 @@ from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS
 from adapters.chat.discord_reply import Button
 from adapters.chat.discord_sdk import Client
 from adapters.chat.pacing import Pool
-from adapters.chat.types import DeliveryError, MessageGone
+from adapters.chat.types import DeliveryError, MessageGone, ReplyFile
 
 T = TypeVar("T")
 
@@ -52,13 +53,21 @@ class SdkWire:
         self._client, self._pool = client, pool
 
     async def post(
-        self, channel: int, text: str, *, reply_to: int, nonce: str, button: Button | None = None
+        self,
+        channel: int,
+        text: str,
+        *,
+        reply_to: int,
+        nonce: str,
+        button: Button | None = None,
+        file: ReplyFile | None = None,
     ) -> str:
         reference = discord.MessageReference(
             message_id=reply_to, channel_id=channel, fail_if_not_exists=False
         )
 
         async def send(client: Client) -> str:
+            sent = discord.File(io.BytesIO(file.content), file.name) if file else None
             params = handle_message_parameters(
                 content=text,
                 message_reference=reference.to_message_reference_dict(),
@@ -66,6 +75,7 @@ class SdkWire:
                 flags=discord.MessageFlags(suppress_embeds=True),
                 allowed_mentions=NO_MENTIONS,
                 view=_view(button),
+                file=sent or discord.utils.MISSING,
             )
             posted = await client.http.send_message(channel, params=params)
             return str(posted["id"])

@@ -23,6 +23,7 @@ NEEDED_SCOPES = (
     "chat:write",
     "commands",
     "files:read",
+    "files:write",
     "groups:history",
     "groups:read",
     "im:history",
@@ -42,7 +43,7 @@ TOKEN_ERRORS = frozenset(
     }
 )
 _TRANSIENT = frozenset({"fatal_error", "internal_error", "request_timeout", "service_unavailable"})
-_READS = ("users.info", "conversations.", "files.info")
+_READS = ("users.info", "conversations.", "files.info", "files.getUploadURLExternal")
 _REMEDIES = {
     "channel_not_found": "invite the bot to the channel",
     "not_in_channel": "invite the bot to the channel",

@@ -14,6 +14,7 @@ from adapters.chat.types import MayShow, always
 LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
 _TRIES = 5
 _CHANNELS = 2_000
+_GONE = frozenset({"message_not_found", "channel_not_found", "file_not_found", "file_deleted"})
 
 
 class Pools:
@@ -90,11 +91,20 @@ async def call_when_free(
 
 
 async def delete(api: SlackApi, pools: Pools, message_id: str) -> None:
-    """Delete our message `channel:ts`; one that is gone, or whose channel is, is fine."""
-    channel, _, ts = message_id.partition(":")
-    args = {"channel": channel, "ts": ts}
+    """Delete our message `channel:ts`; one that is gone, or whose channel is, is fine.
+
+    `channel:ts:file` takes the file along, `channel::file` is the file alone.
+    """
+    channel, ts, file_id, *_ = (*message_id.split(":"), "", "")
+    if file_id:
+        await _delete(api, pools, "files.delete", {"file": file_id})
+    if ts:
+        await _delete(api, pools, "chat.delete", {"channel": channel, "ts": ts})
+
+
+async def _delete(api: SlackApi, pools: Pools, method: str, args: Mapping[str, Any]) -> None:
     try:
-        await call_when_free(api, "chat.delete", args, pools.deletes, Urgency.FINAL)
+        await call_when_free(api, method, args, pools.deletes, Urgency.FINAL)
     except SlackCallError as error:
-        if error.error not in ("message_not_found", "channel_not_found"):
+        if error.error not in _GONE:
             raise

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from adapters.chat.ours import only_while
@@ -19,12 +21,14 @@ from adapters.chat.slack_blocks import AGAIN, PART_CHARS, STOP, content, mark
 from adapters.chat.slack_pacing import Pools, call_when_free, delete
 from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_text import preview
-from adapters.chat.types import Draft, MayShow, Message, always
+from adapters.chat.slack_uploads import shared, upload
+from adapters.chat.types import Draft, MayShow, Message, ReplyFile, always
 
 PLACEHOLDER = "_Thinking…_"
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 _PAGES = 10  # of 200 messages; a thread that grew by more since is not searched to its end
 _CLOCKS_APART_S = 60.0
+_SHARED_WITHIN_S = (0.5, 1.0, 2.0)  # Slack puts a file's message in place a moment after the call
 
 
 class SlackReply:
@@ -95,6 +99,16 @@ class SlackReply:
             self._ts = ts
         return self._seen(f"{self._channel}:{ts}")
 
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        """The id names the file too: it outlives its message. Where Slack shows the message too
+        late, the file alone is named."""
+        await self._edits.aclose()
+        share = partial(self._share, file, token)
+        spot = await self._once(token, share, tried_s_ago=tried_s_ago)
+        return self._seen(f"{self._channel}:{spot}")
+
     async def remove(self) -> None:
         await self._edits.aclose()
         while self._shown:
@@ -135,23 +149,49 @@ class SlackReply:
     async def _post(
         self, args: Mapping[str, Any], token: str, urgency: Urgency, *, tried_s_ago: float | None
     ) -> str:
-        """Post once: where an earlier try may have got through, look for it first."""
-        if found := await self._tried(token, tried_s_ago):
-            return found
         args = {**args, "metadata": mark(token)}
         args |= {"thread_ts": self._thread} if self._thread else {}
         pool, may_show = self._pools.posts(self._channel), self._may_show
-        try:
+
+        async def post() -> str:
             answer = await call_when_free(
                 self._api, "chat.postMessage", args, pool, urgency, may_show=may_show
             )
+            return str(answer["ts"])
+
+        return await self._once(token, post, tried_s_ago=tried_s_ago)
+
+    async def _share(self, file: ReplyFile, token: str) -> str:
+        file_id = await upload(
+            self._api,
+            self._pools,
+            file,
+            token=token,
+            channel=self._channel,
+            thread=self._thread,
+            may_show=self._may_show,
+        )
+        with suppress(SlackCallError):
+            for wait_s in _SHARED_WITHIN_S:
+                if found := await self._find(token):
+                    return found
+                await asyncio.sleep(wait_s)
+        return f":{file_id}"
+
+    async def _once(
+        self, token: str, post: Callable[[], Awaitable[str]], *, tried_s_ago: float | None
+    ) -> str:
+        """Post once: where an earlier try may have got through, look for it first."""
+        if found := await self._tried(token, tried_s_ago):
+            return found
+        try:
+            return await post()
         except SlackCallError as error:
             settle_s = self._settle_s if error.doubtful else 0.0
             self._settled_at[token] = asyncio.get_running_loop().time() + settle_s
             if error.doubtful and (found := await self._tried(token, None)):
                 return found
             raise
-        return str(answer["ts"])
 
     async def _tried(self, token: str, tried_s_ago: float | None) -> str:
         """The ts of an earlier try that got through, or nothing; no call if there was none."""
@@ -164,7 +204,7 @@ class SlackReply:
         return await self._find(token)
 
     async def _find(self, token: str) -> str:
-        """The ts of our message that carries `token`, or nothing."""
+        """Our message that carries `token`, as `ts` or `ts:file`; or nothing."""
         args: dict[str, Any] = {"channel": self._channel, "oldest": self._not_before}
         args |= {"include_all_metadata": True, "limit": 200}
         method = "conversations.history"
@@ -176,6 +216,8 @@ class SlackReply:
             for message in answer.get("messages", ()):
                 if (message.get("metadata") or {}) == mark(token):
                     return str(message["ts"])
+                if file_id := shared(message, token):
+                    return f"{message['ts']}:{file_id}"
             cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 break

@@ -16,21 +16,19 @@ from rich.console import Console
 
 from adapters.chat.files import megabytes, read_capped, too_large
 from adapters.chat.safe_text import sound, visible
+from adapters.chat.terminal_reply import TerminalReply
 from adapters.chat.terminal_screen import PlainScreen, PromptScreen, Screen, stdin_lines
 from adapters.chat.typed_commands import parse_command
 from adapters.chat.types import (
-    Activity,
     Attachment,
     AttachmentError,
     Author,
     Command,
-    Draft,
     Inbox,
     Limits,
     MayShow,
     Message,
     NotAccepted,
-    NotOurs,
     Receipt,
     always,
 )
@@ -56,7 +54,8 @@ class TerminalAdapter:
 
     Without a `input` the prompt is interactive on a terminal, and plain lines otherwise.
     Plain lines are sent one at a time: the next is read when the reply to the last is whole.
-    `run` returns at the end of input or on `/quit`.
+    `run` returns at the end of input or on `/quit`. Files of a reply are saved in `folder`, else
+    where the program was started.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class TerminalAdapter:
         input: LineSource | None = None,  # noqa: A002 - the word the caller would look for
         banner: Sequence[str] = (),
         limits: Limits | None = None,
+        folder: Path | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._name, self._banner, self._now = name, tuple(banner), now
@@ -77,7 +77,7 @@ class TerminalAdapter:
         prompt = PromptScreen() if self._interactive else None
         self._screen: Screen = prompt or PlainScreen(output or Console())
         self._read: LineSource = input or (prompt.read_line if prompt else stdin_lines())
-        self._files: list[Attachment] = []
+        self._folder, self._files = folder or Path(), list[Attachment]()
         self._reading = False
         self._ends: dict[str, asyncio.Future[str]] = {}
 
@@ -117,7 +117,9 @@ class TerminalAdapter:
 
     def reply(self, message: Message, *, may_show: MayShow = always) -> TerminalReply:
         end = self._end_of(message)
-        return TerminalReply(self._screen, message, end, adapter=self._name, may_show=may_show)
+        return TerminalReply(
+            self._screen, message, end, adapter=self._name, may_show=may_show, folder=self._folder
+        )
 
     async def answer_only(self) -> None:
         """Replies are printed by the process that has the terminal: nothing is to be opened."""
@@ -219,84 +221,6 @@ class TerminalAdapter:
             if len(self._ends) > 1000:  # replies nobody waits for
                 self._ends.pop(next(iter(self._ends)))
         return end
-
-
-class TerminalReply:
-    """Prints what is new of each draft; the delivered text adds exactly what is missing."""
-
-    def __init__(
-        self,
-        screen: Screen,
-        message: Message,
-        end: asyncio.Future[str],
-        *,
-        adapter: str,
-        may_show: MayShow,
-    ) -> None:
-        self._screen, self._message, self._end = screen, message, end
-        self._adapter, self._may_show = adapter, may_show
-        self._shown = ""  # of the current part, as printed
-        self._steps: dict[int, Activity] = {}
-        self._parts: dict[int, str] = {}
-        self._status = ""
-
-    async def open(self, placeholder: str | None, *, again: bool = False) -> str:
-        self._screen.status("thinking")
-        return placeholder or f"{self._message.message_id}.reply"
-
-    def show(self, draft: Draft) -> None:
-        if self._parts or not self._may_show():
-            return
-        for index, step in enumerate(draft.activities):
-            if self._steps.get(index) != step:
-                self._steps[index] = step
-                self._step(step)
-        if draft.status and not draft.text:
-            self._screen.status(visible(draft.status))
-        self._grow(visible(draft.text))
-
-    async def deliver(
-        self,
-        index: int,
-        text: str,
-        *,
-        token: str,
-        tried_s_ago: float | None = None,
-        offer_again: bool = False,
-    ) -> str:
-        if not self._may_show():
-            raise NotOurs(self._adapter)
-        if index not in self._parts:
-            self._parts[index] = text
-            self._grow(visible(text), final=True)
-            self._screen.whole(visible(text))
-            self._shown = ""
-        return f"{self._message.message_id}.reply.{index}"
-
-    async def remove(self) -> None:
-        self._screen.restart()
-
-    async def aclose(self) -> None:
-        self._screen.status("")
-        self._screen.end_line()
-        if self._parts and not self._end.done():
-            self._end.set_result("".join(text for _, text in sorted(self._parts.items())))
-
-    def _grow(self, text: str, *, final: bool = False) -> None:
-        if not text and not final:
-            return
-        if not text.startswith(self._shown):
-            self._screen.restart()
-            self._shown = ""
-        self._screen.write(text[len(self._shown) :])
-        self._shown = text
-
-    def _step(self, step: Activity) -> None:
-        sign = {"running": "·", "done": "·", "failed": "✗"}[step.state]
-        if step.state == "running":
-            self._screen.status(visible(f"{step.name} {step.detail}".strip()))
-            return
-        self._screen.note(visible(f"{sign} {step.name} {step.detail}".rstrip()))
 
 
 def attachment_of(path: Path, max_bytes: int) -> Attachment:

@@ -129,6 +129,14 @@ class Draft(msgspec.Struct, frozen=True):
     status: str = ""  # one short line shown while there is no text
 
 
+class ReplyFile(msgspec.Struct, frozen=True):
+    """A part of a reply that is a file; `sentence` tells a person what it is."""
+
+    name: str
+    content: bytes
+    sentence: str
+
+
 MayShow = Callable[[], bool]
 
 
@@ -139,10 +147,10 @@ def always() -> bool:
 
 class ReplyStream(Protocol):
     """One reply in the making. The adapter paces; callers never wait for a rate limit
-    except in `open` and `deliver`.
+    except in `open`, `deliver` and `attach`.
 
     Once the reply's `may_show` says no, nothing of it is sent any more: drafts are skipped,
-    `open` and `deliver` raise `NotOurs`. They may be called again when it says yes.
+    `open`, `deliver` and `attach` raise `NotOurs`. They may be called again when it says yes.
     """
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
@@ -177,6 +185,13 @@ class ReplyStream(Protocol):
         """
         ...
 
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        """Put final part `index`, which is a file and never the first, behind those before it;
+        returns its message id. `token` and `tried_s_ago` are those of `deliver`."""
+        ...
+
     async def remove(self) -> None:
         """Take away all that is visible of the reply: its question was deleted."""
         ...
@@ -208,6 +223,13 @@ class Inbox(Protocol):
 
     async def command(self, command: Command) -> str:
         """Run a command; returns the sentence for its author."""
+        ...
+
+    async def suggest(self, command: Command) -> Sequence[str]:
+        """What the argument, typed so far, may become; the likeliest first, at most 25.
+
+        Empty for who is not admitted, and while the store is away.
+        """
         ...
 
     async def revise(self, message: Message, *, edited_at: float) -> None:

@@ -22,6 +22,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    ReplyFile,
     always,
 )
 from adapters.models.scripted import Say, ScriptedBackend, Step, demo_policy
@@ -107,6 +108,11 @@ class ChatReply:
         if self.chat.delivering is not None:
             await self.chat.delivering(index)
         return f"{self.message_id}.{index}"
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        return await self.deliver(index, file.content.decode(), token=token)
 
     async def remove(self) -> None:
         self.chat.removed.append(self.message_id)

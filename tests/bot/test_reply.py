@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.chat.types import Activity, Draft
+from adapters.chat.types import Activity, Draft, ReplyFile
 from agents.events import CallsReturned, StepPlanned
+from bot.parts import decode_part, parts_to_send
 from bot.reply import GrowingReply, final_parts
 from tools.contract import ToolCall, ToolResult
 
@@ -35,6 +37,11 @@ class Shown:
         offer_again: bool = False,
     ) -> str:
         return "m1"
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        return await self.deliver(index, file.content.decode(), token=token)
 
     async def remove(self) -> None:
         self.drafts.clear()
@@ -105,10 +112,36 @@ def test_the_footer_stands_behind_the_answer() -> None:
 
 
 @given(st.text(max_size=4000), st.integers(600, 900), st.integers(1, 4))
-def test_no_part_is_over_the_limit_and_no_more_parts_than_allowed(
+def test_no_text_is_over_the_limit_and_what_is_too_many_goes_whole_into_a_file(
     text: str, part_chars: int, max_parts: int
 ) -> None:
     parts = final_parts(text, ("note",), part_chars=part_chars, max_parts=max_parts)
+    texts = [part for part in parts if isinstance(part, str)]
+    files = [part for part in parts if isinstance(part, ReplyFile)]
 
-    assert 1 <= len(parts) <= max_parts
-    assert all(len(part) <= part_chars for part in parts)
+    assert 1 <= len(texts) <= max_parts
+    assert all(len(part) <= part_chars for part in texts)
+    assert list(parts) == [*texts, *files]
+    if files:
+        [file] = files
+        assert len(texts) == max_parts
+        assert file.name in texts[-1]
+        assert file.content.decode() == f"{text}\n\n_note_"
+
+
+files = st.builds(ReplyFile, st.text(), st.binary(), st.text())
+
+
+@given(st.lists(st.text() | files))
+def test_parts_come_back_from_the_outbox_as_they_were(parts: list[str | ReplyFile]) -> None:
+    assert [decode_part(record) for record in parts_to_send(parts).values()] == parts
+
+
+@given(st.binary())
+def test_a_damaged_part_is_a_value_error(record: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        decode_part(record)
+
+
+def test_texts_are_stored_as_older_versions_stored_them() -> None:
+    assert parts_to_send(["Good ", "däy"]) == {0: b"Good ", 1: "däy".encode()}

@@ -27,6 +27,7 @@ from adapters.chat.types import (
     NotAccepted,
     NotOurs,
     Receipt,
+    ReplyFile,
     always,
 )
 from adapters.models.scripted import Reply, ScriptedBackend, Step
@@ -123,6 +124,11 @@ class CrowdReply:
             raise NotOurs("browser")
         tell(said=text, number=self.number)
         return str(self.number)
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        return await self.deliver(index, file.content.decode(), token=token)
 
     async def remove(self) -> None:
         return None

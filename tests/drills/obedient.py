@@ -22,6 +22,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    ReplyFile,
     always,
 )
 from adapters.models.scripted import DEFAULT_CAPABILITIES, Reply, ScriptedBackend, Step
@@ -108,6 +109,11 @@ class PlatformReply:
         before = self.platform.replies.get(self.place, "")
         self.platform.replies[self.place] = f"{before}\n{text}".strip()
         return self.place[1]
+
+    async def attach(
+        self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
+    ) -> str:
+        return await self.deliver(index, file.content.decode(), token=token)
 
     async def remove(self) -> None:
         self.platform.replies.pop(self.place, None)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import msgspec
 from starlette.datastructures import FormData, UploadFile
@@ -104,10 +105,18 @@ class PageRoutes:
         return JSONResponse({"banner": self._adapter.banner, "threads": threads})
 
     async def _upload(self, request: Request) -> Response:
-        found = await self._adapter.uploads.preview(request.path_params["file_id"])
-        if found is None:
+        file_id, uploads = request.path_params["file_id"], self._adapter.uploads
+        if found := await uploads.preview(file_id):
+            return Response(found[0], media_type=found[1])
+        if (name := request.query_params.get("save")) is None or (
+            content := await uploads.offered(file_id)
+        ) is None:
             return refuse(404, "This file is no longer kept.")
-        return Response(found[0], media_type=found[1])
+        return Response(
+            content,
+            media_type="application/octet-stream",
+            headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"},
+        )
 
     async def _events(self, request: Request) -> Response:
         thread_id = request.path_params["thread_id"]

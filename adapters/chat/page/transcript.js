@@ -121,6 +121,7 @@ function drawFoot(entry) {
 function file({ name, type, url }) {
   const label = visible(name);
   const chip = () => el("span", { className: "chip" }, label);
+  if (url && !type) return el("a", { href: url, download: name, className: "chip" }, `⤓ ${label}`);
   if (!url || !type.startsWith("image/")) return chip();
   const picture = el("img", { src: url, alt: label, title: label });
   const open = el("a", { href: url, target: "_blank", rel: "noopener", className: "picture" }, picture);

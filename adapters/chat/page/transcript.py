@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -187,6 +188,12 @@ class Reader:
 
 def shown_file(file: Attachment) -> dict[str, str]:
     return {"name": file.name, "type": file.media_type, "url": f"/api/uploads/{file.locator}"}
+
+
+def offered_file(file: Attachment) -> dict[str, str]:
+    """A file to save; the page shows it as a link."""
+    url = f"/api/uploads/{file.locator}?save={quote(file.name, safe='')}"
+    return {"name": file.name, "type": "", "url": url}
 
 
 def _remembered(index: int, turn: ShownTurn) -> Entry:

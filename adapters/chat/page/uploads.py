@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import uuid
@@ -10,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.chat.files import read_capped
-from adapters.chat.types import Attachment, AttachmentError
+from adapters.chat.types import Attachment, AttachmentError, ReplyFile
 
 KEPT_S = 24 * 3600.0
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -33,6 +34,23 @@ class Uploads:
         file_id = uuid.uuid4().hex
         await asyncio.to_thread(_write, self._directory / file_id, content)
         return Attachment(file_id, name, media_type, len(content), file_id)
+
+    async def offer(self, file: ReplyFile, *, token: str) -> Attachment:
+        """Keep a file of ours for its reader; the same `token` is the same file."""
+        file_id = hashlib.sha256(token.encode()).hexdigest()[:32]
+        path = self._directory / file_id
+        if not path.is_file():
+            half = self._directory / uuid.uuid4().hex
+            await asyncio.to_thread(_write, half, file.content)
+            await asyncio.to_thread(half.replace, path)
+        return Attachment(file_id, file.name, "text/plain", len(file.content), file_id)
+
+    async def offered(self, file_id: str) -> bytes | None:
+        """A kept file's bytes, to be saved and never shown."""
+        path = self._path(file_id)
+        if path is None or not path.is_file():
+            return None
+        return await asyncio.to_thread(path.read_bytes)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         path = self._path(attachment.locator)

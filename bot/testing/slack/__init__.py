@@ -20,6 +20,7 @@ from aiohttp import web
 
 from bot.testing.slack.presses import press_payload
 from bot.testing.slack.socket import Envelope, SocketMode
+from bot.testing.slack.uploads import Uploads
 from bot.testing.slack.web_api import WebApi
 from bot.testing.slack.world import Channel, Edit, Posted, World
 
@@ -31,7 +32,8 @@ ALL_SCOPES = frozenset(
         for kind in ("channels", "groups", "im", "mpim")
         for verb in ("history", "read")
     }
-    | {"app_mentions:read", "chat:write", "commands", "files:read", "users:read"}
+    | {"app_mentions:read", "chat:write", "commands", "files:read", "files:write"}
+    | {"users:read"}
 )
 LOGIN_PAGE = "<!DOCTYPE html><html><head><title>Slack</title></head><body>Sign in</body></html>"
 
@@ -52,7 +54,7 @@ class SlackTwin:
         self.app_token = "xapp-twin-app"
         self.scopes: set[str] = set(ALL_SCOPES)
         self.world = World()
-        self.web = WebApi(self)
+        self.web, self.uploads = WebApi(self), Uploads()
         self.socket = SocketMode()
         self.ephemeral: list[Posted] = []
         self.reactions: list[tuple[str, str, str]] = []
@@ -75,6 +77,7 @@ class SlackTwin:
         app.router.add_get("/link", self.socket.serve)
         app.router.add_get("/files-pri/{file_id}/download/{name}", self._download)
         app.router.add_post("/commands/{token}", self._respond)
+        app.router.add_post("/upload/v1/{file_id}", self.uploads.receive)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
