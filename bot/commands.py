@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.chat.commands import BY_NAME, MOST_SUGGESTIONS
 from adapters.stores.changes import Changes
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
 from agents.routing import Route, Router
 from bot.admission import Asker
+from bot.memory_commands import CHOICES as MEMORY_CHOICES
 from bot.memory_commands import HELP as MEMORY_HELP
 from bot.memory_commands import MemoryCommands
 from bot.privacy import PRIVATE, LocalOnly
@@ -77,6 +79,22 @@ class Commands:
             known = ", ".join(sorted(self.table))
             return f"I don't know that command. I know: {known}."
         return await entry.run(key, argument, asker)
+
+    def suggest(self, name: str, typed: str) -> Sequence[str]:
+        """What the argument of a command may become: what begins so, then what holds it."""
+        wanted = typed.strip().casefold()
+        fitting = [each for each in self._choices(name) if wanted in each.casefold()]
+        fitting.sort(key=lambda each: not each.casefold().startswith(wanted))
+        return tuple(fitting[:MOST_SUGGESTIONS])
+
+    def _choices(self, name: str) -> tuple[str, ...]:
+        if name == "model":
+            routes = (route.name for role in _SWITCHED for route in self._router.routes(role))
+            return (*dict.fromkeys(routes), "default")
+        if name == "memory":
+            return MEMORY_CHOICES
+        spec = BY_NAME.get(name)
+        return spec.argument.choices if spec and spec.argument else ()
 
     async def _help(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         rows = [f"- `{name}`: {entry.help}" for name, entry in sorted(self.table.items())]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -125,6 +125,11 @@ class BotInbox:
             return await self._commands.run(command.conversation, name, argument, asker)
         except StoreUnavailable:
             return STORE_DOWN
+
+    async def suggest(self, command: Command) -> Sequence[str]:
+        if isinstance(self._gate.admit(command.conversation, command.author), Denied):
+            return ()  # told when they send it
+        return self._commands.suggest(command.name, command.argument)
 
     async def revise(self, message: Message, *, edited_at: float) -> None:
         """An edit: in time, the new text is what is answered; later the answer stays."""

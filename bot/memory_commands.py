@@ -22,6 +22,7 @@ HELP = (
     "what I keep: `memory show`, `memory export`, `memory forget`, `memory remember TEXT`, "
     "`memory share on` or `off`"
 )
+CHOICES = ("show", "forget", "forget me", "export", "share on", "share off")
 _PRIVATE_CHARS = 1900  # a slash command's answer is one message; Discord takes 2,000
 _EXPORT_CHARS = 15_000
 _FENCE_CHARS = 40

@@ -27,6 +27,14 @@ class CommandSpec:
     description: str
     argument: Argument | None = None
 
+    @property
+    def usage(self) -> str:
+        """The name and what follows it: `model [ROUTE]`, `ask QUESTION`, `private [on|off]`."""
+        if self.argument is None:
+            return self.name
+        what = "|".join(self.argument.choices) or self.argument.name.upper()
+        return f"{self.name} {what}" if self.argument.required else f"{self.name} [{what}]"
+
 
 ASK = CommandSpec(
     "ask", "Ask the assistant a question", Argument("question", "Your question", required=True)
@@ -62,4 +70,5 @@ COMMANDS = (
     CommandSpec("reset", "Begin a new conversation"),
     CommandSpec("stop", "Stop the answers that are being made for you"),
 )
+MOST_SUGGESTIONS = 25  # what Discord shows (docs.discord.com, autocomplete)
 BY_NAME = {each.name: each for each in (ASK, *COMMANDS)}

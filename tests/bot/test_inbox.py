@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.chat.types import Author, Message, Receipt
+from adapters.chat.types import Author, Command, Message, Receipt
 from adapters.models.scripted import Say, ScriptedBackend
 from bot.inbox import BUSY
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
@@ -48,3 +48,23 @@ async def test_a_full_line_is_told_by_the_inbox_but_left_to_a_commands_adapter(
     assert answers == [Receipt.ACCEPTED, Receipt.FULL]
     told = [text for texts in chat.delivered.values() for text in texts]
     assert told == ([] if by_command else [BUSY])
+
+
+def _typing(name: str, typed: str, author: Author) -> Command:
+    asked = message("")
+    return Command(name, typed, asked.adapter, asked.conversation, author)
+
+
+async def test_what_an_argument_may_become_is_told_to_admitted_people_only(tmp_path: Path) -> None:
+    async with bot_with(Chat(), settings_in(tmp_path)) as (bot, _):
+        inbox, author = bot.inbox, message("").author
+        routes = await inbox.suggest(_typing("model", "", author))
+        matching = await inbox.suggest(_typing("memory", "for", author))
+        states = await inbox.suggest(_typing("private", "o", author))
+        to_strangers = await inbox.suggest(_typing("model", "", Author("x", "external")))
+
+    assert "scripted" in routes
+    assert routes[-1] == "default"
+    assert tuple(matching) == ("forget", "forget me")
+    assert tuple(states) == ("on", "off")
+    assert not to_strangers

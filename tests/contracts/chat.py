@@ -47,6 +47,9 @@ Opened = AbstractAsyncContextManager[tuple[ChatAdapter, Person]]
 class NothingChanges:
     """The parts of an inbox that no test of plain messages needs."""
 
+    async def suggest(self, command: Command) -> Sequence[str]:
+        return ()
+
     async def revise(self, message: Message, *, edited_at: float) -> None:
         raise NotAccepted("no edits here")
 
@@ -67,6 +70,8 @@ class RecordingInbox:
         self.down = False
         self.answer = Receipt.ACCEPTED
         self.commands: list[Command] = []
+        self.suggested: list[Command] = []
+        self.suggestions: tuple[str, ...] = ()
         self.revised: list[tuple[Message, float]] = []
         self.retracted: list[tuple[str, str, str]] = []
         self.presses: list[Press] = []
@@ -88,6 +93,10 @@ class RecordingInbox:
     async def command(self, command: Command) -> str:
         self.commands.append(command)
         return f"{command.name} is {command.argument}"
+
+    async def suggest(self, command: Command) -> Sequence[str]:
+        self.suggested.append(command)
+        return self.suggestions
 
     async def revise(self, message: Message, *, edited_at: float) -> None:
         self._heard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from adapters.chat.slack import SlackAdapter
@@ -46,6 +46,9 @@ class RecordingInbox:
     async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
         self._refuse()
         self.retracted.append((adapter, tenant, event_id))
+
+    async def suggest(self, command: Command) -> Sequence[str]:
+        return ()
 
     async def press(self, press: Press) -> str:
         self.presses.append(press)
