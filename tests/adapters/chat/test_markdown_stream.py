@@ -69,7 +69,8 @@ DOCUMENT = st.lists(BLOCK, max_size=6).map("\n".join)
 
 def steps(text: str, sizes: list[int]) -> list[str]:
     """The text as it grows by the sizes, over and over."""
-    grown, at = [], 0
+    grown: list[str] = []
+    at = 0
     while at < len(text):
         at += sizes[len(grown) % len(sizes)]
         grown.append(text[:at])
