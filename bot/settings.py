@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from adapters.chat.sentences import Language
 from adapters.models.presets import PRESETS
 from agents.ports import Role
+from bot.channels import ChannelDefaults, ChannelSection, each_once
 from bot.model_sections import ModelsSection, RolesSection, RouteSection
 from bot.sections import (
     EVERYONE,
@@ -94,6 +96,9 @@ class Settings(Section):
     data_dir: UserPath = Path("data")
     log_level: Annotated[LogLevel, Lower] = "info"
     log_format: Annotated[Literal["console", "json"], Lower] = "console"
+    language: Language = "en"  # of the bot's own sentences, where neither person nor channel tells
+    channel_defaults: ChannelDefaults = ChannelDefaults()
+    channels: Annotated[tuple[ChannelSection, ...], AfterValidator(each_once)] = ()
     redis: RedisSection = RedisSection()
     doorbell: DoorbellSection = DoorbellSection()
     slack: SlackSection = SlackSection()

@@ -22,12 +22,14 @@ from adapters.chat.pacing import Pool
 from adapters.chat.types import (
     AdapterError,
     Attachment,
+    ChannelRules,
     Inbox,
     Limits,
     MayShow,
     Message,
     ReplyStream,
     always,
+    usual,
 )
 from tools.identity import ConversationKey
 
@@ -69,6 +71,7 @@ class DiscordAdapter:
         max_waiting: int = MAX_WAITING,
         shards: Shards | None = None,
         identifies: IdentifyBudget | None = None,
+        rules: ChannelRules = usual,
     ) -> None:
         self._token, self._api_url, self._gateway_url = token, api_url, gateway_url
         self._name, self._first_backoff_s = name, first_backoff_s
@@ -77,7 +80,7 @@ class DiscordAdapter:
         self._wire: SdkWire | None = None
         self._pools: dict[int, Pool] = {}
         self._shards, self._identifies = shards, identifies or ProcessBudget()
-        self._chains = Chains(self._lookup)
+        self._chains = Chains(self._lookup, rules)
         self._synced = False
 
     @property

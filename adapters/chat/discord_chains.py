@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from adapters.chat.types import ChannelRules, usual
 from tools.identity import ConversationKey, PlaceKind, tenant_of
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Chains:
     Both maps are bounded; what was forgotten, or said by an earlier process, is looked up.
     """
 
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
+    def __init__(self, lookup: Lookup, rules: ChannelRules = usual) -> None:
+        self._lookup, self._rules = lookup, rules
         self._roots: OrderedDict[int, str] = OrderedDict()
         self._threads: OrderedDict[int, bool] = OrderedDict()
 
@@ -84,6 +85,8 @@ class Chains:
         mentioned = any(user.id == bot_id for user in message.mentions)
         if message.guild is None:
             return key_of(message.channel, None, None), "dm"
+        if not mentioned and not self._rules(str(lane_of(message.channel))).follow_ups:
+            return None
         if is_thread(message.channel):
             if not mentioned and not await self._takes_part(message.channel, bot_id):
                 return None

@@ -12,7 +12,16 @@ from adapters.chat.safe_text import sound
 from adapters.chat.slack_blocks import PRESSES
 from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_text import mentions, plain
-from adapters.chat.types import Addressing, Attachment, Author, Command, Message, Press
+from adapters.chat.types import (
+    Addressing,
+    Attachment,
+    Author,
+    ChannelRules,
+    Command,
+    Message,
+    Press,
+    usual,
+)
 from tools.identity import ConversationKey, tenant_of
 
 _SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
@@ -46,10 +55,19 @@ class EventReader:
     """Reads events of one workspace, asking the directory who and where."""
 
     def __init__(
-        self, directory: Directory, *, adapter: str, team_id: str, bot_user_id: str
+        self,
+        directory: Directory,
+        *,
+        adapter: str,
+        team_id: str,
+        bot_user_id: str,
+        files_of: str = "",
+        rules: ChannelRules = usual,
     ) -> None:
+        """`files_of` marks attachments with the workspace whose token fetches them."""
         self.adapter, self.tenant = adapter, tenant_of("slack", team_id)
-        self._directory, self._bot = directory, bot_user_id
+        self._directory, self._bot, self._rules = directory, bot_user_id, rules
+        self._files_of = f"{files_of}{FILE_OF}" if files_of else ""
 
     async def read(self, event: Mapping[str, Any]) -> Message | Edited | Removed | None:
         """What the event means to the bot; `app_mention` and `message` give the same message."""
@@ -64,8 +82,8 @@ class EventReader:
         addressing = await self._addressing(event, channel, ts)
         if addressing is None:
             return None
-        if addressing != "dm":
-            self._directory.joined(channel, str(event.get("thread_ts") or ts))
+        if addressing != "dm" and (thread := self._thread(event, channel, ts)):
+            self._directory.joined(channel, thread)
         return await self._message(event, addressing)
 
     async def read_history(self, channel: str, said: Mapping[str, Any]) -> Message | None:
@@ -156,7 +174,7 @@ class EventReader:
         channel, user, ts = str(said["channel"]), str(said["user"]), str(said["ts"])
         thread = said.get("thread_ts")
         if addressing != "dm":
-            thread = thread or ts
+            thread = self._thread(said, channel, ts)
         key, author = await self._where_and_who(channel, thread, user)
         return Message(
             event_id=f"{channel}:{ts}",
@@ -167,8 +185,15 @@ class EventReader:
             sent_at=float(ts),
             message_id=f"{channel}:{ts}",
             addressing=addressing,
-            attachments=tuple(_attachment(file) for file in said.get("files") or ()),
+            attachments=tuple(
+                _attachment(file, self._files_of) for file in said.get("files") or ()
+            ),
         )
+
+    def _thread(self, said: Mapping[str, Any], channel: str, ts: str) -> str | None:
+        """A question begins a thread, unless its channel is answered outside of threads."""
+        begun = ts if self._rules(channel).reply_in == "thread" else None
+        return said.get("thread_ts") or begun
 
     def _was_said_by_a_person(self, event: Mapping[str, Any]) -> bool:
         if event.get("type") not in ("app_mention", "message") or event.get("hidden"):
@@ -186,6 +211,8 @@ class EventReader:
             return "mention"
         thread = event.get("thread_ts")
         if thread is None or thread == ts or _TO_ANOTHER.match(str(event.get("text") or "")):
+            return None
+        if not self._rules(channel).follow_ups:
             return None
         part = await self._directory.takes_part(channel, str(thread), before=ts)
         return "followup" if part else None
