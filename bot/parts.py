@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+import structlog
 
 from adapters.chat.types import ReplyFile
+from adapters.stores.claim import DAMAGED_PART
+from adapters.stores.errors import READ_ERRORS
+
+log = structlog.get_logger(__name__)
 
 Part = str | ReplyFile
 
@@ -32,10 +37,14 @@ def encode_part(part: Part) -> bytes:
 
 
 def decode_part(record: bytes) -> Part:
-    """Raises `ValueError` for what neither this version nor an older one wrote."""
-    if not record.startswith(_FILE):
-        return record.decode()
-    file = _decoder.decode(record[len(_FILE) :])
+    """In the place of what can't be read stands a sentence that says so."""
+    try:
+        if not record.startswith(_FILE):
+            return record.decode()
+        file = _decoder.decode(record[len(_FILE) :])
+    except READ_ERRORS as error:
+        log.error("store.bad_record", error=type(error).__name__, size=len(record))
+        return DAMAGED_PART.decode()
     return ReplyFile(file.name, file.content, file.sentence)
 
 

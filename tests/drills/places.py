@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from yarl import URL
+
 from bot.testing.discord import DiscordTwin
 from bot.testing.slack import SlackTwin
 
@@ -81,6 +83,10 @@ class Place(Protocol):
         """Read from the platform what the bot says to each question now."""
         ...
 
+    def files(self) -> list[bytes]:
+        """What each file that the bot posted holds."""
+        ...
+
     def sessions(self) -> int:
         """How many bots are connected."""
         ...
@@ -132,6 +138,11 @@ users = ["U1"]
         for place, question in self._threads.items():
             question.said = [text for _, text in sorted(said[place])]
 
+    def files(self) -> list[bytes]:
+        world = self.slack.world
+        shared = [file for each in world.posted.values() for file in each.files]
+        return [world.files[file["id"]][1] for file in shared]
+
     def sessions(self) -> int:
         return len(self.slack.socket._sockets)
 
@@ -177,6 +188,11 @@ users = ["{discord.alice.id}"]
                 said[str(each.reply_to)].append((each.id, each.content))
         for question in self.questions:
             question.said = [text for _, text in sorted(said[question.where])]
+
+    def files(self) -> list[bytes]:
+        world = self.discord.world
+        shared = [file for each in world.messages.values() for file in each.files]
+        return [world.files[URL(file["url"]).path] for file in shared]
 
     def _forget_the_killed(self) -> None:
         """A killed process never resumes; its session would collect every event for ever."""

@@ -58,6 +58,64 @@ async def test_every_part_of_a_long_answer_stands_there_once_and_in_order(
     assert [violation for each in ended for violation in each[3]] == []
 
 
+FILE_SETTINGS = SETTINGS + "[limits]\nmax_parts = 2\n"
+SENTENCE = "The whole answer, as a file."
+SHARES = {"slack": (".*files.completeUploadExternal", 1), "discord": ("POST .*/messages", 3)}
+BETWEEN = (("redis SENT", 2, "before"), ("redis SENT", 2, "after"))
+
+
+@pytest.mark.parametrize(
+    ("platform", "kills"),
+    [
+        ("slack", 2),
+        ("discord", 2),
+        pytest.param("slack", 60, marks=[pytest.mark.drill, pytest.mark.timeout(1200)]),
+        pytest.param("discord", 60, marks=[pytest.mark.drill, pytest.mark.timeout(1200)]),
+    ],
+)
+async def test_a_file_behind_the_texts_is_there_once_whatever_dies_in_between(
+    platform: str, kills: int, tmp_path: Path, record_figure: RecordFigure
+) -> None:
+    effect, nth = SHARES[platform]
+    instants = [(effect, nth, "after"), *BETWEEN, (effect, nth, "before")]
+    policy, died = _Long(CHARS[platform]), 0
+    async with fleet(
+        tmp_path,
+        bots=1,
+        platforms=[platform],
+        policy=policy,
+        settings=FILE_SETTINGS,
+        lease_s=1.0,
+        context_tokens=100_000,
+    ) as team:
+        (place,), (bot,) = team.places, team.bots
+        for label, number, when in itertools.islice(itertools.cycle(instants), kills):
+            await team.start(rules=[{"effect": label, "nth": number, "when": when}])
+            question = policy.question()
+            parts = (question.answers[0], "This goes on:", SENTENCE)
+            await place.ask(Question("", question.text, parts))
+            await bot.died(SETTLE_S / 3)
+            died += 1
+            bot.rules = []
+            await bot.start()
+            tally = await team.settle(within_s=SETTLE_S)
+            await bot.end()
+        files = place.files()
+        violations = (await team.audit()).violations
+
+    record_figure(
+        row="D7",
+        promise="A file behind the texts is there once, whatever dies in between",
+        figure=f"{died} kills around a file's share on {platform.title()}, {tally}, "
+        f"{len(files)} files",
+    )
+    assert tally.is_clean
+    assert tally.told == 0
+    assert violations == []
+    assert len(files) == died
+    assert all(f".{PARAGRAPHS}]".encode() in content for content in files)
+
+
 async def _lane(
     server: ForkServer, redis_url: str, folder: Path, platform: str, kills: int, *, seed: int
 ) -> tuple[Tally, int, int, list[str]]:
