@@ -251,7 +251,8 @@ class DiscordReply:
     async def _keep_typing(self) -> None:
         while True:
             try:
-                await self._wire.typing(self._channel)
+                with only_while(self._may_show, "discord"):
+                    await self._wire.typing(self._channel)
             except DeliveryError:
                 return  # only an ornament
             await asyncio.sleep(TYPING_EVERY_S)
