@@ -36,6 +36,7 @@ class Asker(msgspec.Struct, frozen=True):
 
     principal: Principal
     is_private: bool
+    locale: str = "en"  # the language of what they are told
 
 
 class Denied(msgspec.Struct, frozen=True):

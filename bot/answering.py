@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from adapters.chat.sentences import say
 from adapters.chat.types import AdapterError, ChatAdapter
 from adapters.stores.errors import StoreError
 from adapters.stores.facts import RedisFacts, UserFacts
@@ -67,7 +68,7 @@ class Answerer:
         try:
             if command := self._commands.parse(turn.text):
                 turn.is_command = True
-                asker = Asker(turn.last.principal, is_private=False)
+                asker = Asker(turn.last.principal, is_private=False, locale=turn.locale)
                 text = await self._commands.run(turn.claim.lease.key, *command, asker)
                 return Outcome(Ending("answered", "command"), text)
             try:
@@ -97,26 +98,34 @@ class Answerer:
             label=turn.label,
             terms=turn.terms,
             show=growing.activity,
+            locale=turn.locale,
         )
         question = turn.question(read)
         if not question.parts:
-            said = " ".join(read.refusals) or "Your message was empty. What can I do for you?"
+            said = " ".join(read.refusals)
+            said = said or say(turn.locale, "Your message was empty. What can I do for you?")
             return Outcome(Ending("refused", "nothing to answer"), said)
         person, fields = turn.last.principal, turn.claim.facts  # the claim brings them
         known = await self._facts.read(person.tenant, person.user_id, fields)
         task = self._task(turn, question, known)
         ended = await self._follow(turn, task, growing)
         told = turn.claim.pins.get(TOLD, "")
-        switch, now_told = switch_note(ended, told)
+        switch, now_told = switch_note(ended, told, turn.locale)
         if now_told != told:
             await self._ledger.pin(turn.claim.lease.key, TOLD, now_told or None)
         text = ended.text
         if ended.state != "answered":
-            text = f"{text} (turn {turn.turn_id}){_seen(read)}"
+            ours = say(turn.locale, text) if text else text
+            named = say(turn.locale, "(turn {turn_id})", turn_id=turn.turn_id)
+            text = f"{ours} {named}{_seen(read, turn.locale)}"
         return Outcome(
             Ending(ended.state, ended.reason),
             text,
-            (*read.refusals, *ended.notes, *filter(None, (switch,))),
+            (
+                *read.refusals,
+                *(say(turn.locale, note) for note in ended.notes),
+                *filter(None, (switch,)),
+            ),
             (question, *ended.turns),
         )
 
@@ -228,7 +237,8 @@ def _summary(turn: RunningTurn, audience: str) -> Summary | None:
     return summary
 
 
-def _seen(read: ReadAttachments) -> str:
+def _seen(read: ReadAttachments, locale: str) -> str:
     """What vision found, for a person whose question about it could not be answered."""
-    found = [f"{image.name or 'The image'}: {image.seen}" for image in read.images if image.seen]
+    unnamed = say(locale, "The image")
+    found = [f"{image.name or unnamed}: {image.seen}" for image in read.images if image.seen]
     return "".join(f"\n\n{text}" for text in found)

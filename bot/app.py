@@ -28,8 +28,10 @@ from bot.commands import Commands
 from bot.delivery import Delivery, notify
 from bot.health import Metrics
 from bot.inbox import BotInbox
+from bot.languages import Languages
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
+from bot.ratings import Ratings
 from bot.recaps import Recaps
 from bot.records import Ending, Event
 from bot.roles import ProcessRole
@@ -75,9 +77,13 @@ class Bot:
             stores.facts,
             stores.blobs,
             stores.changes,
+            stores.feedback,
             retention_days=settings.memory.retention_days,
         )
-        commands = Commands(router, stores.ledger, stores.changes, self._local_only, memory)
+        ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
+        commands = Commands(
+            router, stores.ledger, stores.changes, self._local_only, memory, ratings
+        )
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
@@ -86,6 +92,8 @@ class Bot:
             stores.changes,
             self._bells,
             commands,
+            ratings,
+            Languages(settings),
             metrics,
             max_waiting=settings.limits.max_waiting,
             max_chars=settings.limits.max_message_chars,

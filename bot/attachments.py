@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from adapters.chat.sentences import say
 from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
 from adapters.images import ImageRefused, prepare_image
 from adapters.stores.blobs import Blob, RedisBlobs
@@ -58,6 +59,7 @@ class AttachmentReader:
         label: Label,
         terms: Terms,
         show: Callable[[Activity], None],
+        locale: str = "en",
     ) -> ReadAttachments:
         """One after another: a local vision model reads one picture at a time anyway."""
         images: list[Image] = []
@@ -70,14 +72,16 @@ class AttachmentReader:
         for attachment in attachments[: self._max_count]:
             show(Activity("reading the attachment", "running"))
             try:
-                images.append(await self._read_one(adapter, attachment, keep, terms))
+                images.append(await self._read_one(adapter, attachment, keep, terms, locale))
             except (AttachmentError, ImageRefused) as error:
-                refusals.append(str(error))
+                refusals.append(say(locale, str(error)))
                 show(Activity("reading the attachment", "failed"))
             else:
                 show(Activity("reading the attachment", "done"))
         if len(attachments) > self._max_count:
-            refusals.append(f"I read the first {self._max_count} attachments only.")
+            refusals.append(
+                say(locale, "I read the first {count} attachments only.", count=self._max_count)
+            )
         return ReadAttachments(tuple(images), tuple(refusals))
 
     async def _read_one(
@@ -86,12 +90,17 @@ class AttachmentReader:
         attachment: Attachment,
         keep: Callable[[bytes, str], Awaitable[str]],
         terms: Terms,
+        locale: str,
     ) -> Image:
         limit = min(self._max_bytes, adapter.limits.max_attachment_bytes)
         if attachment.size_bytes > limit:
             raise AttachmentError(
-                f"The attachment is {attachment.size_bytes / 1e6:.0f} MB; "
-                f"I read up to {limit / 1e6:.0f} MB."
+                say(
+                    locale,
+                    "The attachment is {size} MB; I read up to {limit} MB.",
+                    size=f"{attachment.size_bytes / 1e6:.0f}",
+                    limit=f"{limit / 1e6:.0f}",
+                )
             )
         raw = await adapter.fetch(attachment, max_bytes=limit)
         prepared = await prepare_image(raw)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot import __version__
+from bot.cli_feedback import feedback_app
 from bot.cli_frame import (
     ConfigOption,
     DataDirOption,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(dead_app, name="dead")
 app.add_typer(memory_app, name="memory")
+app.add_typer(feedback_app, name="feedback")
 app.command()(audit)
 
 RoleOption = Annotated[

@@ -1,34 +1,29 @@
-"""The table of commands: one entry serves slash commands and text alike."""
+"""What the commands do, for slash commands and text alike; `adapters.chat.commands` lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from adapters.chat.commands import BY_NAME, MOST_SUGGESTIONS
+from adapters.chat.commands import BY_NAME, COMMANDS, MOST_SUGGESTIONS
+from adapters.chat.sentences import mark, say
 from adapters.stores.changes import Changes
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
 from agents.routing import Route, Router
 from bot.admission import Asker
 from bot.memory_commands import CHOICES as MEMORY_CHOICES
-from bot.memory_commands import HELP as MEMORY_HELP
 from bot.memory_commands import MemoryCommands
 from bot.privacy import PRIVATE, LocalOnly
+from bot.ratings import Ratings
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
 STOP, AGAIN = "stop", "again"
 DONE, NOTHING = "done", "nothing"  # what came of a typed one, which was done at once
-AGAIN_TOLD = "I am answering your last question here anew."
+AGAIN_TOLD = mark("I am answering your last question here anew.")
 _MOST_CHARS = 1000
 _DEFAULTS = frozenset({"default", "auto", "reset"})
-
-
-@dataclass(frozen=True, slots=True)
-class CommandEntry:
-    help: str
-    run: Callable[[ConversationKey, str, Asker], Awaitable[str]]
+Run = Callable[[ConversationKey, str, Asker], Awaitable[str]]
 
 
 class Commands:
@@ -41,22 +36,20 @@ class Commands:
         changes: Changes,
         local_only: LocalOnly,
         memory: MemoryCommands,
+        ratings: Ratings,
     ) -> None:
         self._router, self._ledger, self._local_only = router, ledger, local_only
         self._changes = changes
-        self.table: Mapping[str, CommandEntry] = {
-            "help": CommandEntry("show this list", self._help),
-            "model": CommandEntry("show the models, or switch: `model NAME`", self._model),
-            "private": CommandEntry(
-                "keep this conversation on this machine: `private on` or `off`", self._private
-            ),
-            "reset": CommandEntry("forget this conversation", self._reset),
-            "memory": CommandEntry(MEMORY_HELP, memory.run),
-            "remember": CommandEntry(
-                "let me remember something about you: `remember TEXT`", memory.remember
-            ),
-            STOP: CommandEntry("stop the answers that are being made for you", self._stop),
-            AGAIN: CommandEntry("answer my last question here anew", self._again),
+        self.table: Mapping[str, Run] = {
+            "help": self._help,
+            "model": self._model,
+            "private": self._private,
+            "reset": self._reset,
+            "memory": memory.run,
+            "remember": memory.remember,
+            "feedback": ratings.tell,
+            STOP: self._stop,
+            AGAIN: self._again,
         }
 
     def parse(self, text: str) -> tuple[str, str] | None:
@@ -74,11 +67,11 @@ class Commands:
         return (name, "") if name.isalpha() and not argument else None
 
     async def run(self, key: ConversationKey, name: str, argument: str, asker: Asker) -> str:
-        entry = self.table.get(name.casefold())
-        if entry is None:
+        run = self.table.get(name.casefold())
+        if run is None:
             known = ", ".join(sorted(self.table))
-            return f"I don't know that command. I know: {known}."
-        return await entry.run(key, argument, asker)
+            return say(asker.locale, "I don't know that command. I know: {known}.", known=known)
+        return await run(key, argument, asker)
 
     def suggest(self, name: str, typed: str) -> Sequence[str]:
         """What the argument of a command may become: what begins so, then what holds it."""
@@ -97,36 +90,48 @@ class Commands:
         return spec.argument.choices if spec and spec.argument else ()
 
     async def _help(self, key: ConversationKey, argument: str, asker: Asker) -> str:
-        rows = [f"- `{name}`: {entry.help}" for name, entry in sorted(self.table.items())]
-        return "Commands, as `/name` or `!name`:\n" + "\n".join(rows)
+        rows = [f"- `{each.usage}`: {say(asker.locale, each.description)}" for each in COMMANDS]
+        return "\n".join((say(asker.locale, "Commands, as `/name` or `!name`:"), *rows))
 
     async def _model(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         if not argument:
-            return await self._models(key)
+            return await self._models(key, asker)
         wanted = argument.split()[-1]
         if wanted.casefold() in _DEFAULTS:
             for role in _SWITCHED:
                 await self._ledger.pin(key, role, None)
-            return "Back to the configured order of models."
+            return say(asker.locale, "Back to the configured order of models.")
         for role in _SWITCHED:
             if route := next((r for r in self._router.routes(role) if r.name == wanted), None):
                 return await self._switch(key, role, route, asker)
-        return f"There is no such model here.\n{await self._models(key)}"
+        told = say(asker.locale, "There is no such model here.")
+        return f"{told}\n{await self._models(key, asker)}"
 
     async def _switch(self, key: ConversationKey, role: Role, route: Route, asker: Asker) -> str:
         if reason := self._retired().get(route.name):
-            return f"`{route.name}` can't be used: {reason}.\n{await self._models(key)}"
+            told = say(
+                asker.locale, "`{route}` can't be used: {why}.", route=route.name, why=reason
+            )
+            return f"{told}\n{await self._models(key, asker)}"
         pins = await self._ledger.pins(key)
         if route.placement != "local" and (PRIVATE in pins or self._local_only.is_ruled(key, pins)):
-            return f"`{route.name}` is not on this machine. {await self._private(key, '', asker)}"
+            told = say(asker.locale, "`{route}` is not on this machine.", route=route.name)
+            return f"{told} {await self._private(key, '', asker)}"
         await self._ledger.pin(key, role, route.name)
-        return f"{_where(key)} now uses `{route.name}` as {role}."
+        return say(
+            asker.locale,
+            "{where} now uses `{route}` as {role}.",
+            where=_where(key, asker),
+            route=route.name,
+            role=role,
+        )
 
     def _retired(self) -> dict[str, str]:
         health = self._router.health()
         return {each.route: each.reason for each in health if each.state == "retired"}
 
-    async def _models(self, key: ConversationKey) -> str:
+    async def _models(self, key: ConversationKey, asker: Asker) -> str:
+        locale = asker.locale
         pins, retired = await self._ledger.pins(key), self._retired()
         lines = []
         for role in _SWITCHED:
@@ -134,38 +139,56 @@ class Commands:
             first = pins.get(role) if pins.get(role) in names else None
             shown = [f"**{name}**" if name == (first or names[0]) else name for name in names]
             shown = [
-                f"{text} (retired)" if name in retired else text
+                say(locale, "{route} (retired)", route=text) if name in retired else text
                 for name, text in zip(names, shown, strict=True)
             ]
-            how = "pinned here" if first else "in this order"
-            lines.append(f"- {role}: {', '.join(shown) or 'none'} ({how})")
-        return "\n".join(lines) + "\nSwitch with `/model NAME`, back with `/model default`."
+            how = say(locale, "pinned here") if first else say(locale, "in this order")
+            lines.append(f"- {role}: {', '.join(shown) or say(locale, 'none')} ({how})")
+        lines.append(say(locale, "Switch with `/model NAME`, back with `/model default`."))
+        return "\n".join(lines)
 
     async def _private(self, key: ConversationKey, argument: str, asker: Asker) -> str:
-        wanted = argument.casefold()
+        wanted, locale, where = argument.casefold(), asker.locale, _where(key, asker)
         if wanted not in ("", "on", "off"):
-            return "Say `/private on`, `/private off`, or `/private` to see which it is."
+            return say(
+                locale, "Say `/private on`, `/private off`, or `/private` to see which it is."
+            )
         pins = await self._ledger.pins(key)
         if self._local_only.is_ruled(key, pins):
-            return f"{_where(key)} stays on this machine: its operator set that."
+            return say(locale, "{where} stays on this machine: its operator set that.", where=where)
         if wanted == "on":
             await self._ledger.pin(key, PRIVATE, "on")
-            return f"{_where(key)} now stays on this machine: only local models read it."
+            return say(
+                locale,
+                "{where} now stays on this machine: only local models read it.",
+                where=where,
+            )
         if PRIVATE not in pins:
-            return f"{_where(key)} may use models elsewhere. `/private on` keeps it here."
+            return say(
+                locale,
+                "{where} may use models elsewhere. `/private on` keeps it here.",
+                where=where,
+            )
         if wanted == "":
-            return f"{_where(key)} stays on this machine. `/private off` ends that."
+            return say(
+                locale, "{where} stays on this machine. `/private off` ends that.", where=where
+            )
         await self._ledger.pin(key, PRIVATE, None)
         if PRIVATE in await self._ledger.pins(key):
-            return "The whole channel stays on this machine; `/private off` in the channel ends it."
-        return (
-            f"{_where(key)} may use models elsewhere again, and they may read what was said "
-            "before; `/reset` forgets that first."
+            return say(
+                locale,
+                "The whole channel stays on this machine; `/private off` in the channel ends it.",
+            )
+        return say(
+            locale,
+            "{where} may use models elsewhere again, and they may read what was said "
+            "before; `/reset` forgets that first.",
+            where=where,
         )
 
     async def _reset(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         await self._changes.reset(key)
-        return "Forgotten. The next message starts a new conversation."
+        return say(asker.locale, "Forgotten. The next message starts a new conversation.")
 
     async def _stop(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """A slash command may carry no thread: then it speaks for the whole channel."""
@@ -174,15 +197,19 @@ class Commands:
             stopped = bool(await self._changes.stop_all(key, author=person))
         elif not argument:
             stopped = await self._changes.stop(key, author=person)
-        return "Stopped." if stopped else "Nothing is being answered for you here."
+        if stopped:
+            return say(asker.locale, "Stopped.")
+        return say(asker.locale, "Nothing is being answered for you here.")
 
     async def _again(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """Done by the inbox, for it makes a turn of its own."""
         if argument == DONE:
-            return AGAIN_TOLD
-        return "There is no question of yours here that I answered last."
+            return say(asker.locale, AGAIN_TOLD)
+        return say(asker.locale, "There is no question of yours here that I answered last.")
 
 
-def _where(key: ConversationKey) -> str:
+def _where(key: ConversationKey, asker: Asker) -> str:
     """A slash command may carry no thread: then it speaks for the whole channel."""
-    return "This channel" if key.thread is None and key.place != "dm" else "This conversation"
+    if key.thread is None and key.place != "dm":
+        return say(asker.locale, "This channel")
+    return say(asker.locale, "This conversation")

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -47,6 +47,7 @@ class Metrics:
         )
         self._spent = self._counter("budget_tokens", "Tokens counted against budgets.")
         self._calls = self._counter("tool_calls", "Tool calls by tool and end.", "tool", "end")
+        self._rated = self._counter("feedback", "Ratings and texts about answers.", "kind")
         self._denied = self._counter("events_denied", "Events admission refused.", "adapter")
         self._routes = Gauge(
             "route_state",
@@ -78,6 +79,9 @@ class Metrics:
             # The name is the model's word: only the shape of a tool name becomes a label.
             name = result.name if _TOOL_NAME.fullmatch(result.name) else "unknown"
             self._calls.labels(name, "error" if result.is_error else "ok").inc()
+
+    def rated(self, kind: Literal["up", "down", "text"]) -> None:
+        self._rated.labels(kind).inc()
 
     def denied(self, adapter: str) -> None:
         self._denied.labels(adapter).inc()

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from adapters.chat.sentences import mark, say
 from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
-from adapters.stores.changes import Change, Changes
+from adapters.stores.changes import Change, Changes, Heard
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
@@ -22,14 +23,16 @@ from bot.admission import Admitted, Asker, Denied, Gate
 from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
 from bot.follow_ups import asked_again, erasing, read_answered, read_last
 from bot.health import Metrics
+from bot.languages import Languages
+from bot.ratings import Ratings
 from bot.records import Event, encode, turn_id_of
 from tools.identity import ConversationKey
 from tools.labels import label_of
 
 log = structlog.get_logger(__name__)
 
-NOT_ALLOWED = "You are not allowed to use this bot here. Ask its operator."
-BUSY = "I am still busy with your earlier messages here; please send this one again later."
+NOT_ALLOWED = mark("You are not allowed to use this bot here. Ask its operator.")
+BUSY = mark("I am still busy with your earlier messages here; please send this one again later.")
 _BUSY_AGAIN_S = 60.0
 _BUSY_KEPT = 10_000
 CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
@@ -38,11 +41,11 @@ _RECEIPTS = {
     Acceptance.KNOWN: Receipt.DUPLICATE,
     Acceptance.FULL: Receipt.FULL,
 }
-NOT_YOURS = "Only who asked can do that."
-TOO_OLD = "That is too long ago."
-NOTHING_TO_STOP = "There is nothing to stop any more."
-NOT_THE_LAST = "Only the newest answer here can be given anew."
-STORE_DOWN = "My memory is not reachable just now; please try again in a minute."
+NOT_YOURS = mark("Only who asked can do that.")
+TOO_OLD = mark("That is too long ago.")
+NOTHING_TO_STOP = mark("There is nothing to stop any more.")
+NOT_THE_LAST = mark("Only the newest answer here can be given anew.")
+STORE_DOWN = mark("My memory is not reachable just now; please try again in a minute.")
 
 
 class BotInbox:
@@ -55,6 +58,8 @@ class BotInbox:
         changes: Changes,
         bells: Mapping[str, Doorbell],
         commands: Commands,
+        ratings: Ratings,
+        languages: Languages,
         metrics: Metrics,
         *,
         max_waiting: int,
@@ -63,7 +68,8 @@ class BotInbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._gate, self._ledger, self._bells, self._changes = gate, ledger, bells, changes
-        self._commands, self._metrics = commands, metrics
+        self._commands, self._metrics, self._ratings = commands, metrics, ratings
+        self._languages = languages
         self._max_waiting, self._max_chars = max_waiting, max_chars
         self._notify, self._clock = notify, clock
         self._tenants: set[tuple[str, str]] = set()
@@ -104,7 +110,7 @@ class BotInbox:
             key, author = message.conversation, message.author.user_id
             stopped = await self._changes.stop(key, author=author)
             return msgspec.structs.replace(message, text=f"!{STOP} {DONE if stopped else NOTHING}")
-        excuse = await self._again(message.conversation, verdict)
+        excuse = await self._again(message.conversation, verdict, message.locale)
         return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
 
     async def _is_known(self, message: Message) -> bool:
@@ -114,17 +120,19 @@ class BotInbox:
 
     async def command(self, command: Command) -> str:
         verdict = self._gate.admit(command.conversation, command.author)
+        locale = self._languages.of(command.locale, command.conversation)
         if isinstance(verdict, Denied):
             self._denied(command.adapter, verdict)
-            return NOT_ALLOWED
+            return say(locale, NOT_ALLOWED)
         try:
-            asker = Asker(verdict.principal, is_private=True)
+            asker = Asker(verdict.principal, is_private=True, locale=locale)
             name, argument = command.name, command.argument
             if name == AGAIN:
-                return await self._again(command.conversation, verdict) or AGAIN_TOLD
+                excuse = await self._again(command.conversation, verdict, locale)
+                return say(locale, excuse or AGAIN_TOLD)
             return await self._commands.run(command.conversation, name, argument, asker)
         except StoreUnavailable:
-            return STORE_DOWN
+            return say(locale, STORE_DOWN)
 
     async def suggest(self, command: Command) -> Sequence[str]:
         if isinstance(self._gate.admit(command.conversation, command.author), Denied):
@@ -170,23 +178,34 @@ class BotInbox:
         log.info("event.retracted", adapter=adapter, came=change.name)
 
     async def press(self, press: Press) -> str:
-        """A button: only who asked may press it, where they asked."""
+        """A button: only who asked may press it, where they asked; to rate is everyone's."""
+        locale = self._languages.of(press.locale)
         try:
             heard = await self._changes.heard(press.tenant, press.event_id)
             if heard is None or press.channel not in (heard.key.channel, heard.key.thread):
-                return TOO_OLD
+                return say(locale, TOO_OLD)
+            locale = self._languages.of(press.locale, heard.key)
             verdict = self._gate.admit(heard.key, press.author)
             if isinstance(verdict, Denied):
                 self._denied(press.adapter, verdict)
-                return NOT_ALLOWED
-            if heard.user_id != press.author.user_id:
-                return NOT_YOURS
-            if press.kind == "stop":
-                stopped = await self._changes.stop(heard.key, press.event_id)
-                return "" if stopped else NOTHING_TO_STOP
-            return await self._again(heard.key, verdict, event_id=press.event_id)
+                return say(locale, NOT_ALLOWED)
+            return await self._pressed(press, heard, verdict, locale)
         except StoreUnavailable:
-            return STORE_DOWN
+            return say(locale, STORE_DOWN)
+
+    async def _pressed(self, press: Press, heard: Heard, verdict: Admitted, locale: str) -> str:
+        who, event_id = press.author.user_id, press.event_id
+        if press.kind in ("up", "down"):
+            return await self._ratings.rate(
+                heard.key, event_id, press.kind, user_id=who, locale=locale
+            )
+        if heard.user_id != who:
+            return say(locale, NOT_YOURS)
+        if press.kind == "stop":
+            stopped = await self._changes.stop(heard.key, event_id)
+            return "" if stopped else say(locale, NOTHING_TO_STOP)
+        excuse = await self._again(heard.key, verdict, locale, event_id=event_id)
+        return say(locale, excuse) if excuse else ""
 
     async def marks(self, tenant: str) -> Mapping[str, float]:
         try:
@@ -195,7 +214,7 @@ class BotInbox:
             raise NotAccepted(str(error)) from error
 
     async def _again(
-        self, key: ConversationKey, verdict: Admitted, *, event_id: str | None = None
+        self, key: ConversationKey, verdict: Admitted, locale: str, *, event_id: str | None = None
     ) -> str:
         """The last question once more, its reply in the place of the old one.
 
@@ -207,6 +226,7 @@ class BotInbox:
         if last.events[-1].principal.user_id != verdict.principal.user_id:
             return NOT_YOURS
         message, old = asked_again(last)
+        message = msgspec.structs.replace(message, locale=locale)
         event = msgspec.structs.replace(self._event(message, verdict), replaces=old)
         accepted = await self._store(event, is_heard=False)
         return BUSY if accepted is Acceptance.FULL else ""
@@ -261,14 +281,15 @@ class BotInbox:
         if len(self._told_busy) > _BUSY_KEPT:
             self._told_busy.clear()
         self._told_busy[key] = now
-        self._notify(message, BUSY)
+        self._notify(message, say(message.locale, BUSY))
 
     def _tidied(self, message: Message) -> Message:
         """The message as it can be stored: valid Unicode, and not longer than allowed."""
         text = message.text[: self._max_chars].encode(errors="replace").decode()
         if len(message.text) > self._max_chars:
             text += CUT.format(self._max_chars)
-        return msgspec.structs.replace(message, text=text)
+        locale = self._languages.of(message.locale, message.conversation)
+        return msgspec.structs.replace(message, text=text, locale=locale)
 
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from adapters.chat.sentences import mark, say
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.changes import Changes
 from adapters.stores.facts import MAX_CHARS, MAX_FACTS, Fact, RedisFacts, UserFacts
+from adapters.stores.feedback import RedisFeedback
 from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary
 from agents.summary import Summary
 from agents.turns import Turn
@@ -18,17 +20,12 @@ from bot.admission import Asker
 from tools.identity import ConversationKey, Place
 from tools.labels import Integrity, Label, audience_of
 
-HELP = (
-    "what I keep: `memory show`, `memory export`, `memory forget`, `memory remember TEXT`, "
-    "`memory share on` or `off`"
-)
 CHOICES = ("show", "forget", "forget me", "export", "share on", "share off")
 _PRIVATE_CHARS = 1900  # a slash command's answer is one message; Discord takes 2,000
 _EXPORT_CHARS = 15_000
 _FENCE_CHARS = 40
 _EXPORTED = 2000  # newest entries
-_FORGOTTEN = "Forgotten: what was said here, its pictures and its summary"
-_OUTSIDE = (
+_OUTSIDE = mark(
     "Not in a channel that is shared with another organisation. Say it in a direct message to me."
 )
 
@@ -46,11 +43,13 @@ class MemoryCommands:
         facts: RedisFacts,
         blobs: RedisBlobs,
         changes: Changes,
+        feedback: RedisFeedback,
         *,
         retention_days: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._memory, self._facts, self._blobs, self._changes = memory, facts, blobs, changes
+        self._feedback = feedback
         self._retention_days, self._clock = retention_days, clock
 
     async def run(self, key: ConversationKey, argument: str, asker: Asker) -> str:
@@ -66,84 +65,134 @@ class MemoryCommands:
                 return await self.remember(key, rest, asker)
             case "share":
                 return await self._share(key, rest.strip().casefold(), asker)
-        return f"I know {HELP}."
+        return say(
+            asker.locale,
+            "I know what I keep: `memory show`, `memory export`, `memory forget`, "
+            "`memory remember TEXT`, `memory share on` or `off`.",
+        )
 
     async def remember(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """Keep one sentence about the asker, because they said so."""
         text = " ".join(argument.split()).encode(errors="replace").decode()
-        person = asker.principal
+        person, locale = asker.principal, asker.locale
         if key.place == "external" or person.kind in ("external", "bot"):
-            return _OUTSIDE
+            return say(locale, _OUTSIDE)
         if not text:
-            return "Say what I should remember about you: `/remember I work in Lisbon`."
+            return say(
+                locale, "Say what I should remember about you: `/remember I work in Lisbon`."
+            )
         if len(text) > MAX_CHARS:
-            return f"That is {len(text)} characters; I remember sentences of up to {MAX_CHARS}."
+            return say(
+                locale,
+                "That is {length} characters; I remember sentences of up to {most}.",
+                length=len(text),
+                most=MAX_CHARS,
+            )
         fact = Fact(text, _own_label(asker), self._clock(), str(key))
         if not await self._facts.add(person.tenant, person.user_id, fact):
-            return (
-                f"I already remember {MAX_FACTS} things about you, which is all I keep. "
-                "`/memory forget me` forgets them."
+            return say(
+                locale,
+                "I already remember {most} things about you, which is all I keep. "
+                "`/memory forget me` forgets them.",
+                most=MAX_FACTS,
             )
         known = await self._facts.of(person.tenant, person.user_id)
-        used = "in channels too" if known.shared else "in direct messages only"
-        return (
-            f"I will remember that, and use it when I answer you, {used} (`/memory share "
-            f"{'off' if known.shared else 'on'}` changes it)."
+        if known.shared:
+            return say(
+                locale,
+                "I will remember that, and use it when I answer you, in channels too "
+                "(`/memory share off` changes it).",
+            )
+        return say(
+            locale,
+            "I will remember that, and use it when I answer you, in direct messages only "
+            "(`/memory share on` changes it).",
         )
 
     async def _share(self, key: ConversationKey, wanted: str, asker: Asker) -> str:
         if wanted not in ("on", "off"):
-            return "Say `/memory share on` or `/memory share off`."
+            return say(asker.locale, "Say `/memory share on` or `/memory share off`.")
         if key.place == "external" or asker.principal.kind in ("external", "bot"):
-            return _OUTSIDE
+            return say(asker.locale, _OUTSIDE)
         person = asker.principal
         await self._facts.share(person.tenant, person.user_id, on=wanted == "on")
         if wanted == "on":
-            return "What you told me about yourself may now shape my answers to you in channels."
-        return "What you told me about yourself is used in direct messages only."
+            return say(
+                asker.locale,
+                "What you told me about yourself may now shape my answers to you in channels.",
+            )
+        return say(asker.locale, "What you told me about yourself is used in direct messages only.")
 
     async def _forget(self, key: ConversationKey, what: str, asker: Asker) -> str:
-        person = asker.principal
+        person, locale = asker.principal, asker.locale
         if what == "me":
             gone = await self._facts.drop(person.tenant, person.user_id)
-            return f"Forgotten: {_count(gone, 'thing')} you told me about yourself."
+            await self._feedback.forget(person.tenant, user_id=person.user_id)
+            return say(
+                locale,
+                "Forgotten: {things} you told me about yourself.",
+                things=_things(gone, locale),
+            )
         if what:
-            return "Say `/memory forget` for what was said here, or `/memory forget me`."
+            return say(
+                locale, "Say `/memory forget` for what was said here, or `/memory forget me`."
+            )
         if person.kind in ("external", "bot") and key.place != "dm":
-            return "Only a member of this workspace can have a shared conversation forgotten."
+            return say(
+                locale, "Only a member of this workspace can have a shared conversation forgotten."
+            )
         await self._changes.forget(key)
+        await self._feedback.forget(person.tenant, conversation=str(key))
         gone = await self._facts.drop(person.tenant, person.user_id, said_in=str(key))
-        own = f", and {_count(gone, 'thing')} you told me about yourself here" if gone else ""
-        return f"{_FORGOTTEN}{own}."
+        if gone:
+            return say(
+                locale,
+                "Forgotten: what was said here, its pictures and its summary, and {things} you "
+                "told me about yourself here.",
+                things=_things(gone, locale),
+            )
+        return say(locale, "Forgotten: what was said here, its pictures and its summary.")
 
     async def _show(self, key: ConversationKey, asker: Asker) -> str:
         turns = self._readable(key, asker, await self._memory.turns(key, limit=_EXPORTED))
         stored, pictures = await self._memory.size(key), await self._blobs.count(key)
+        locale = asker.locale
         if stored:
             since = min((turn.said_at for turn in turns), default=0.0)
-            begun = f", the oldest of {_day(since)}" if turns else ""
             lines = [
-                f"Of this conversation I keep {_count(stored, 'entry', 'entries')}{begun}, and "
-                f"{_count(pictures, 'picture')}, for {self._retention_days} days after the last "
-                "answer."
+                say(
+                    locale,
+                    "Of this conversation I keep {entries}{begun}, and {pictures}, for {days} days "
+                    "after the last answer.",
+                    entries=_entries(stored, locale),
+                    begun=_begun(since, locale) if turns else "",
+                    pictures=_pictures(pictures, locale),
+                    days=self._retention_days,
+                )
             ]
         else:
-            lines = ["Of this conversation I keep nothing."]
+            lines = [say(locale, "Of this conversation I keep nothing.")]
         if summary := await self._summary(key, asker):
-            lines.append(f"My notes of what was said until {_day(summary.said_until)}:")
+            until = _day(summary.said_until)
+            lines.append(say(locale, "My notes of what was said until {day}:", day=until))
             lines.append("> " + summary.text.replace("\n", "\n> "))
         lines.append(await self._about(key, asker))
         return _clipped("\n".join(lines), asker)
 
     async def _about(self, key: ConversationKey, asker: Asker) -> str:
         if not _sees_own(key, asker):
-            return "What you told me about yourself I show in a direct message only."
+            return say(
+                asker.locale, "What you told me about yourself I show in a direct message only."
+            )
         known = await self._own(asker)
         if not known.facts:
-            return "About you I keep nothing; `/remember TEXT` changes that."
-        used = "in channels too" if known.shared else "in direct messages only"
-        rows = [f"- {fact.text}" for fact in known.facts.values()]
-        return f"What you told me about yourself (used {used}):\n" + "\n".join(rows)
+            return say(asker.locale, "About you I keep nothing; `/remember TEXT` changes that.")
+        told = mark("What you told me about yourself (used in direct messages only):")
+        if known.shared:
+            told = mark("What you told me about yourself (used in channels too):")
+        return "\n".join(
+            (say(asker.locale, told), *(f"- {fact.text}" for fact in known.facts.values()))
+        )
 
     async def _export(self, key: ConversationKey, asker: Asker) -> str:
         """JSON in a code block; the oldest entries go first where it would be too long."""
@@ -171,7 +220,10 @@ class MemoryCommands:
                 break
             entries.insert(0, entry)
         if room < 0 and asker.is_private:
-            return "That is more than fits in here; write `!memory export` as a message instead."
+            return say(
+                asker.locale,
+                "That is more than fits in here; write `!memory export` as a message instead.",
+            )
         value |= {"left_out": stored - len(entries), "entries": entries}
         return f"```json\n{_json(value)}\n```"
 
@@ -236,8 +288,23 @@ def _clipped(text: str, asker: Asker) -> str:
     return text[: _PRIVATE_CHARS - 2] + " …"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def _begun(since: float, locale: str) -> str:
+    return say(locale, ", the oldest of {day}", day=_day(since))
+
+
+def _things(number: int, locale: str) -> str:
+    told = mark("{number} thing") if number == 1 else mark("{number} things")
+    return say(locale, told, number=f"{number:,}")
+
+
+def _entries(number: int, locale: str) -> str:
+    told = mark("{number} entry") if number == 1 else mark("{number} entries")
+    return say(locale, told, number=f"{number:,}")
+
+
+def _pictures(number: int, locale: str) -> str:
+    told = mark("{number} picture") if number == 1 else mark("{number} pictures")
+    return say(locale, told, number=f"{number:,}")
 
 
 def _day(at: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from adapters.chat.sentences import say
 from adapters.chat.splitting import clip, split_markdown
 from adapters.chat.types import Activity, Draft, ReplyFile, ReplyStream
 from agents.events import CallsReturned, StepPlanned
@@ -15,15 +16,15 @@ from bot.parts import Part
 
 _DETAIL_CHARS = 300
 _WHOLE = "answer.md"
-_MORE = f"\n\n_(This goes on: the whole answer is in the file {_WHOLE}.)_"
-_SENTENCE = "The whole answer, as a file."
 
 
 class GrowingReply:
     """Collects text and activities, and offers each new draft to the platform."""
 
-    def __init__(self, stream: ReplyStream, *, long_wait_s: float = 3.0) -> None:
-        self._stream, self._long_wait_s = stream, long_wait_s
+    def __init__(
+        self, stream: ReplyStream, *, long_wait_s: float = 3.0, locale: str = "en"
+    ) -> None:
+        self._stream, self._long_wait_s, self._locale = stream, long_wait_s, locale
         self._text = ""
         self._activities: list[Activity] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -106,14 +107,16 @@ class GrowingReply:
         if self.has_text:
             return ""
         if self._position is None or not self._waits_long:
-            return "" if self._activities else "Thinking…"
+            return "" if self._activities else say(self._locale, "Thinking…")
         if self._position == 0:
-            return "Waiting for the model: next in line…"
-        return f"Waiting for the model: {self._position} before you…"
+            return say(self._locale, "Waiting for the model: next in line…")
+        return say(
+            self._locale, "Waiting for the model: {number} before you…", number=self._position
+        )
 
 
 def final_parts(
-    text: str, notes: Sequence[str], *, part_chars: int, max_parts: int
+    text: str, notes: Sequence[str], *, part_chars: int, max_parts: int, locale: str = "en"
 ) -> tuple[Part, ...]:
     """The whole reply with its footer, split for the platform.
 
@@ -124,7 +127,9 @@ def final_parts(
     parts = split_markdown(text + footer, part_chars)
     if len(parts) <= max_parts:
         return tuple(parts) or ("",)
-    room = part_chars - len(_MORE) - len(footer)
+    told = say(locale, "(This goes on: the whole answer is in the file {name}.)", name=_WHOLE)
+    more = f"\n\n_{told}_"
+    room = part_chars - len(more) - len(footer)
     last = split_markdown(parts[max_parts - 1], room)[0]
-    whole = ReplyFile(_WHOLE, (text + footer).encode(), _SENTENCE)
-    return (*parts[: max_parts - 1], last + _MORE + footer, whole)
+    whole = ReplyFile(_WHOLE, (text + footer).encode(), say(locale, "The whole answer, as a file."))
+    return (*parts[: max_parts - 1], last + more + footer, whole)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from adapters.chat.sentences import say
 from agents.ports import Usage
 from agents.turns import Part, Text, Turn
 from bot.attachments import ReadAttachments, Terms
@@ -39,6 +40,7 @@ class RunningTurn:
         self.events, self.event_ids = events, tuple(event_ids)
         self.unreadable = unreadable  # (event id, record), set aside at the end
         self.last = events[-1]
+        self.locale = self.last.message.locale  # of the bot's own sentences
         self.turn_id = turn_id_of(self.claim.lease.key.tenant, self.claim.event_ids[0])
         self.text = "\n".join(filter(None, (event.message.text.strip() for event in events)))
         self.label = join_labels(event.label for event in events)
@@ -70,15 +72,19 @@ class RunningTurn:
         return Turn("user", (*parts, *read.images), label, said_at, self.turn_id)
 
     def failed(self, reason: str) -> Outcome:
-        text = (
+        text = say(
+            self.locale,
             "Something went wrong on my side and I could not answer this. Please try again; "
-            f"if it happens again, tell my operator the turn id {self.turn_id}."
+            "if it happens again, tell my operator the turn id {turn_id}.",
+            turn_id=self.turn_id,
         )
         return Outcome(Ending("failed", reason), text)
 
     def stopped(self, shown: str) -> Outcome:
         """What had been said when somebody stopped it, kept as it was shown."""
-        text = f"{shown.rstrip()}\n\n_(stopped)_" if shown.strip() else "Stopped."
+        text = say(self.locale, "Stopped.")
+        if shown.strip():
+            text = f"{shown.rstrip()}\n\n_{say(self.locale, '(stopped)')}_"
         said = Turn("assistant", (Text(text),), self.label, self.last.message.sent_at, self.turn_id)
         question = self.question(ReadAttachments())
         return Outcome(Ending("stopped", "by a person"), text, (), (question, said))

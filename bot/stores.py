@@ -19,6 +19,7 @@ from adapters.stores.doorbell import Doorbell
 from adapters.stores.embedded import embedded_server
 from adapters.stores.errors import StoreRefused
 from adapters.stores.facts import RedisFacts
+from adapters.stores.feedback import KEEP, RedisFeedback
 from adapters.stores.identifies import TAKE, RedisIdentifies
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
@@ -46,6 +47,7 @@ class Stores:
     dead: DeadLetters
     memory: RedisMemory
     facts: RedisFacts
+    feedback: RedisFeedback
     blobs: RedisBlobs
     threads: RedisThreads
     tally: RedisTally
@@ -87,7 +89,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(redis.aclose)
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
-            *(MEND, SPEND, TAKE),
+            *(MEND, SPEND, TAKE, KEEP),
         )
         version = await check_server(
             redis,
@@ -118,6 +120,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             DeadLetters(batcher, keys, seal=seal),
             RedisMemory(batcher, keys, retention_s=kept, seal=seal),
             RedisFacts(batcher, keys, retention_s=kept, seal=seal),
+            RedisFeedback(batcher, keys, retention_s=kept, seal=seal),
             RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
             RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),

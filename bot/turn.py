@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from adapters.chat.sentences import mark, say
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
 from adapters.stores.errors import Halted, StoreError
 from adapters.stores.ledger import DELETED, Ledger
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 _LATER_S = 5.0  # a platform that is away is tried again after this
 _GIVE_UP_AFTER_S = 15 * 60.0  # and for this long (reliability row D2)
 _LOOK_EVERY_S = 0.5  # how soon a stop pressed at another process is noticed
-FORGOTTEN = "Forgotten, so I did not answer this."
+FORGOTTEN = mark("Forgotten, so I did not answer this.")
 
 
 class TurnRunner:
@@ -165,7 +166,7 @@ class TurnRunner:
         group: asyncio.TaskGroup,
     ) -> Ending:
         opening = group.create_task(self._delivery.open(turn, reply), name="turn.open")
-        growing = GrowingReply(reply)
+        growing = GrowingReply(reply, locale=turn.locale)
         try:
             ending, outbox = await self._result(turn, adapter, growing)
             await opening
@@ -226,7 +227,7 @@ class TurnRunner:
             return Ending("stopped", DELETED)
         if kind == "forget":
             await self._delivery.open(turn, reply)
-            await self._delivery.put(turn, reply, parts_to_send((FORGOTTEN,)))
+            await self._delivery.put(turn, reply, parts_to_send((say(turn.locale, FORGOTTEN),)))
             turn.posted.clear()
             return Ending("stopped", "forgotten")
         raise Halted(kind)
@@ -240,6 +241,7 @@ class TurnRunner:
             outcome.notes,
             part_chars=adapter.limits.part_chars,
             max_parts=self._max_parts,
+            locale=turn.locale,
         )
         outbox = parts_to_send(parts)
         await self._ledger.ready(

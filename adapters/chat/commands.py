@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapters.chat.sentences import mark
+
 
 @dataclass(frozen=True, slots=True)
 class Argument:
@@ -37,38 +39,44 @@ class CommandSpec:
 
 
 ASK = CommandSpec(
-    "ask", "Ask the assistant a question", Argument("question", "Your question", required=True)
+    "ask",
+    mark("Ask the assistant a question"),
+    Argument("question", mark("Your question"), required=True),
 )
 COMMANDS = (
-    CommandSpec("again", "Answer your last question here anew"),
+    CommandSpec("again", mark("Answer your last question here anew")),
     CommandSpec(
         "feedback",
-        "Tell the bot's operator how well it does",
-        Argument("text", "What was good, what was wrong", required=True),
+        mark("Tell the bot's operator how well it does"),
+        Argument("text", mark("What was good, what was wrong"), required=True),
     ),
-    CommandSpec("help", "Show what the assistant can do"),
+    CommandSpec("help", mark("Show what the assistant can do")),
     CommandSpec(
         "memory",
-        "Show, export or forget what is remembered",
-        Argument("what", "show, forget, export, remember TEXT, share on or off", suggests=True),
+        mark("Show, export or forget what is remembered"),
+        Argument(
+            "what", mark("show, forget, export, remember TEXT, share on or off"), suggests=True
+        ),
     ),
     CommandSpec(
         "model",
-        "Show or switch the model",
-        Argument("route", "The route to use from now on; empty shows them all", suggests=True),
+        mark("Show or switch the model"),
+        Argument(
+            "route", mark("The route to use from now on; empty shows them all"), suggests=True
+        ),
     ),
     CommandSpec(
         "private",
-        "Keep this conversation on the bot's own machine",
-        Argument("state", "on or off; empty tells which it is", choices=("on", "off")),
+        mark("Keep this conversation on the bot's own machine"),
+        Argument("state", mark("on or off; empty tells which it is"), choices=("on", "off")),
     ),
     CommandSpec(
         "remember",
-        "Let me remember something about you",
-        Argument("what", "One sentence about you", required=True),
+        mark("Let me remember something about you"),
+        Argument("what", mark("One sentence about you"), required=True),
     ),
-    CommandSpec("reset", "Begin a new conversation"),
-    CommandSpec("stop", "Stop the answers that are being made for you"),
+    CommandSpec("reset", mark("Begin a new conversation")),
+    CommandSpec("stop", mark("Stop the answers that are being made for you")),
 )
 MOST_SUGGESTIONS = 25  # what Discord shows (docs.discord.com, autocomplete)
 BY_NAME = {each.name: each for each in (ASK, *COMMANDS)}

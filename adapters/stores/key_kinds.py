@@ -33,6 +33,8 @@ _OF_TENANT: dict[str, tuple[str, Life]] = {
     "seen": ("string", "expires"),
     "spent": ("string", "expires"),
     "facts": ("hash", "expires"),
+    "feedback": ("hash", "expires"),
+    "feedback-order": ("zset", "expires"),
 }
 _OF_ALL: dict[str, tuple[str, Life]] = {
     "bell": ("stream", "stays"),

@@ -115,6 +115,12 @@ class Keys:
     def threads(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:threads"
 
+    def feedback(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:feedback"
+
+    def feedback_order(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:feedback-order"
+
     def identifies(self, adapter: str) -> str:
         return f"{self._root}identifies:{adapter}"
 

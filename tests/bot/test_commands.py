@@ -13,6 +13,7 @@ from adapters.stores.blobs import RedisBlobs
 from adapters.stores.changes import Changes
 from adapters.stores.connection import connect, server_version
 from adapters.stores.facts import RedisFacts
+from adapters.stores.feedback import RedisFeedback
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
@@ -21,8 +22,10 @@ from agents.ports import ModelBackend, ModelRequest, PromptMessage
 from agents.routing import Router
 from bot.admission import Asker
 from bot.commands import Commands
+from bot.health import Metrics
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
+from bot.ratings import Ratings
 from bot.settings import ModelsSection
 from tests.agents.planning import KEY, PERSON, route
 
@@ -55,9 +58,11 @@ def commands(ledger: Ledger, changes: Changes, router: Router) -> Commands:
         RedisFacts(batcher, keys),
         RedisBlobs(batcher, keys),
         changes,
+        RedisFeedback(batcher, keys),
         retention_days=30,
     )
-    return Commands(router, ledger, changes, LocalOnly(ModelsSection()), memory)
+    ratings = Ratings(RedisFeedback(batcher, keys), changes, Metrics())
+    return Commands(router, ledger, changes, LocalOnly(ModelsSection()), memory, ratings)
 
 
 def answering(name: str) -> ScriptedBackend:
