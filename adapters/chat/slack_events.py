@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from adapters.chat.safe_text import sound
 from adapters.chat.slack_blocks import PRESSES
 from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_text import mentions, plain
+from adapters.chat.splitting import clip
 from adapters.chat.types import (
     Addressing,
     Attachment,
@@ -20,6 +22,7 @@ from adapters.chat.types import (
     Command,
     Message,
     Press,
+    Quote,
     usual,
 )
 from tools.identity import ConversationKey, tenant_of
@@ -27,7 +30,9 @@ from tools.identity import ConversationKey, tenant_of
 _SAID = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 _TO_ANOTHER = re.compile(r"\s*<@[UW]")  # begins with somebody else's mention
 ASKED_WITHIN_S = 15 * 60.0  # an edit of something older is no question to who did not hear it
+QUOTE_CHARS = 4_000  # of one message that is quoted
 FILE_BY_ID = "id:"  # a locator that must be looked up, as for Slack Connect files
+FILE_OF = "|"  # ends the workspace before a locator, where the bot serves several
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,39 @@ class EventReader:
             addressing="command",
         )
 
+    async def asked_about(
+        self,
+        *,
+        channel: str,
+        thread: str,
+        user: str,
+        text: str,
+        event_id: str,
+        message_id: str,
+        files: Iterable[Mapping[str, Any]] = (),
+        quoted: Iterable[Mapping[str, Any]] = (),
+    ) -> Message:
+        """A question about what others said, to be answered in their thread."""
+        key, author = await self._where_and_who(channel, thread, user)
+        self._directory.joined(channel, thread)
+        return Message(
+            event_id=event_id,
+            adapter=self.adapter,
+            conversation=key,
+            author=author,
+            text=text,
+            sent_at=time.time(),
+            message_id=message_id,
+            addressing="command",
+            attachments=tuple(_attachment(file, self._files_of) for file in files),
+            quotes=tuple(self._quote(said) for said in quoted),
+        )
+
+    def _quote(self, said: Mapping[str, Any]) -> Quote:
+        who = str(said.get("user") or said.get("bot_id") or "")
+        text = plain(sound(str(said.get("text") or "")), bot_user_id=self._bot)
+        return Quote(who, clip(text, QUOTE_CHARS), float(said["ts"]))
+
     async def _read_change(self, event: Mapping[str, Any]) -> Edited | Removed | None:
         """An edit by a person; links that unfold and threads that grow change no text."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
@@ -226,7 +264,7 @@ class EventReader:
         return ConversationKey(self.tenant, place, channel, thread), Author(user, kind)
 
 
-def _attachment(file: Mapping[str, Any]) -> Attachment:
+def _attachment(file: Mapping[str, Any], of: str) -> Attachment:
     file_id = str(file.get("id", ""))
     url = str(file.get("url_private_download") or file.get("url_private") or "")
     return Attachment(
@@ -234,5 +272,5 @@ def _attachment(file: Mapping[str, Any]) -> Attachment:
         name=sound(str(file.get("name") or "file")),
         media_type=sound(str(file.get("mimetype") or "application/octet-stream")),
         size_bytes=int(file.get("size") or 0),
-        locator=sound(url) or FILE_BY_ID + file_id,
+        locator=of + (sound(url) or FILE_BY_ID + file_id),
     )

@@ -21,6 +21,7 @@ from aiohttp import web
 from bot.testing.slack.presses import press_payload
 from bot.testing.slack.socket import Envelope, SocketMode
 from bot.testing.slack.uploads import Uploads
+from bot.testing.slack.views import Views
 from bot.testing.slack.web_api import WebApi
 from bot.testing.slack.world import Channel, Edit, Posted, World
 
@@ -54,7 +55,7 @@ class SlackTwin:
         self.app_token = "xapp-twin-app"
         self.scopes: set[str] = set(ALL_SCOPES)
         self.world = World()
-        self.web, self.uploads = WebApi(self), Uploads()
+        self.web, self.uploads, self.views = WebApi(self), Uploads(), Views(self)
         self.socket = SocketMode()
         self.ephemeral: list[Posted] = []
         self.reactions: list[tuple[str, str, str]] = []
@@ -147,7 +148,7 @@ class SlackTwin:
         self, user: str, channel: str, name: str, text: str = "", *, timeout_s: float = 5.0
     ) -> CommandRun:
         """A person runs a slash command; returns when it was acknowledged."""
-        token, where = self._response_url()
+        token, where = self.response_url()
         payload = {
             "token": "twin",
             "team_id": self.world.team_id,
@@ -227,9 +228,13 @@ class SlackTwin:
         self, user: str, channel: str, ts: str, action_id: str, *, timeout_s: float = 5.0
     ) -> CommandRun:
         """A person presses a button under a message; returns when it was acknowledged."""
-        token, where = self._response_url()
+        token, where = self.response_url()
         message = self.message(channel, ts)
         payload = press_payload(self.world, message, user, action_id, response_url=where)
+        return await self.interact(payload, token, timeout_s)
+
+    async def interact(self, payload: Json, token: str, timeout_s: float) -> CommandRun:
+        """Deliver a press, a shortcut or a modal; returns when it was acknowledged."""
         return await self._sent("interactive", payload, token, timeout_s)
 
     async def wait_for(self, predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
@@ -243,7 +248,7 @@ class SlackTwin:
         event = {"subtype": "message_changed", "hidden": True, **changed}
         return self.tell(self.world.channels[channel], event)
 
-    def _response_url(self) -> tuple[str, str]:
+    def response_url(self) -> tuple[str, str]:
         token = self.world.new_id("resp")
         return token, f"{self.base_url}/commands/{token}"
 
