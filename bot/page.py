@@ -21,7 +21,7 @@ class PageUnavailable(Exception):
     """The port can't be had; names it and the setting to change."""
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone: the bot owns them and ends its turns first."""
@@ -46,7 +46,7 @@ async def serve_page(web: WebSection, routes: Sequence[BaseRoute]) -> AsyncItera
         raise PageUnavailable(
             f"port {web.port} on {web.host} is in use; set web.port to another (0: any)"
         ) from error
-    server = _Server(config)
+    server = QuietServer(config)
     with listener:
         port = listener.getsockname()[1]
         async with asyncio.TaskGroup() as group:

@@ -1,59 +1,57 @@
-"""Slack by Socket Mode, over slack-bolt. Events are stored before they are acknowledged."""
+"""Slack, by Socket Mode or HTTP, in one workspace or many. Events are stored before the ack."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import structlog
-from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
-from slack_bolt.async_app import AsyncApp
-from slack_bolt.authorization import AuthorizeResult
-from slack_bolt.response import BoltResponse
 
-from adapters.chat.slack_api import TOKEN_ERRORS, SlackApi, SlackCallError
-from adapters.chat.slack_backfill import Backfill
+from adapters.chat.slack_api import SlackApi, token_of
 from adapters.chat.slack_blocks import PART_CHARS
-from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_doctor import diagnose
-from adapters.chat.slack_events import EventReader
-from adapters.chat.slack_files import SlackFiles
-from adapters.chat.slack_intake import Intake
-from adapters.chat.slack_pacing import Pools, delete
+from adapters.chat.slack_door import Door, HttpSetup
+from adapters.chat.slack_events import FILE_OF
+from adapters.chat.slack_installs import Installation, InstallRecords, Installs
+from adapters.chat.slack_pacing import delete
 from adapters.chat.slack_reply import SlackReply
-from adapters.chat.slack_session import Sessions
+from adapters.chat.slack_socket import Socket, insist
+from adapters.chat.slack_workspace import Bot, Line, Setup, Workspace, origin_of
 from adapters.chat.types import (
-    AdapterError,
     Attachment,
+    ChannelRules,
     Inbox,
     Limits,
     MayShow,
     Message,
+    NotAccepted,
     always,
+    usual,
 )
-from tools.identity import ConversationKey
+from tools.identity import ConversationKey, tenant_of
 
-__all__ = ["SlackAdapter", "diagnose"]
+__all__ = ["HttpSetup", "SlackAdapter", "diagnose"]
 
 log = structlog.get_logger(__name__)
 
-_CONNECT_WITHIN_S = 30.0
-_DEAD_AFTER_S = 45.0  # the SDK's own reconnecting gets this long
-_LOOK_EVERY_S = 5.0
-_BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_GONE = {"app_uninstalled", "tokens_revoked"}
+_AT_START = 50  # installations whose gap is filled when the bot starts
 
 
 class SlackAdapter:
-    """Implements `ChatAdapter`. One instance serves one workspace's bot token."""
+    """Implements `ChatAdapter`.
+
+    With an `app_token` it speaks Socket Mode, else HTTP: then `door` is to be served. The bot's
+    own `bot_token` serves its workspace; `installs` serve those that installed the app.
+    """
 
     def __init__(
         self,
         *,
-        bot_token: str,
-        app_token: str,
+        bot_token: str = "",
+        app_token: str = "",
         api_url: str = "https://slack.com/api/",
         name: str = "slack",
         ask_command: str = "ask",
@@ -62,22 +60,39 @@ class SlackAdapter:
         settle_s: float = 5.0,
         backfill_again_s: float = 30.0,
         agent: bool = False,
+        http: HttpSetup | None = None,
+        installs: InstallRecords | None = None,
+        rules: ChannelRules = usual,
     ) -> None:
-        self._name, self._app_token, self._ask = name, app_token, ask_command
-        self._settle_s, self._backfill_again_s = settle_s, backfill_again_s
-        self._api = SlackApi(name=name, bot_token=bot_token, api_url=api_url)
-        self._files = SlackFiles(self._api, bot_token=bot_token, api_url=api_url)
-        self._pools = Pools(updates=updates_per_minute, window_s=60.0, edit_every_s=edit_every_s)
-        self._sessions = Sessions(
-            self._api, enabled=agent, updates=updates_per_minute, window_s=60.0
+        self._setup = Setup(
+            name,
+            api_url,
+            ask_command,
+            updates_per_minute,
+            edit_every_s,
+            settle_s,
+            backfill_again_s,
+            agent,
+            rules,
         )
+        self._bot_token = bot_token
         self._limits = Limits(PART_CHARS, edits_per_window=updates_per_minute, window_s=60.0)
-        self._handler: AsyncSocketModeHandler | None = None
-        self._answers_only = False
+        self._installs = Installs(installs, changed=self._look_again) if installs else None
+        self._workspaces: dict[str, Workspace] = {}
+        self._lines: dict[str, Line] = {}
+        self._own_team = asyncio.Event()
+        self._own: Bot | None = None
+        self._app_api = SlackApi(name=name, tokens=token_of(bot_token), api_url=api_url)
+        self._socket = Socket(self._app_api, app_token=app_token, name=name) if app_token else None
+        self.door = (
+            Door(http, self._take, self._installs, self._app_api, self._installed) if http else None
+        )
+        self._inbox: Inbox | None = None
+        self._is_open = False
 
     @property
     def name(self) -> str:
-        return self._name
+        return self._setup.name
 
     @property
     def limits(self) -> Limits:
@@ -85,170 +100,233 @@ class SlackAdapter:
 
     @property
     def connected(self) -> bool:
-        if self._handler is None:
-            return self._answers_only
-        session = self._handler.client.current_session
-        return session is not None and not session.closed
+        if self._socket is not None and self._inbox is not None:
+            return self._socket.connected
+        return self._is_open
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """One sentence for each workspace that can't be served, and for a wrong clock."""
+        found = {
+            f"{self.name} {team or 'own workspace'}": f"{each.api.refused}: install the app again"
+            for team, each in self._workspaces.items()
+            if each.api.refused
+        }
+        return {**found, **(self.door.warnings if self.door else {})}
+
+    def paused(self, tenant: str) -> str:
+        """Why nothing can be said in this tenant now, or nothing."""
+        known = self._workspaces.get(self._team_of(tenant))
+        return known.api.paused if known is not None else ""
 
     async def run(self, inbox: Inbox) -> None:
         """Feed `inbox` until cancelled; raises `AdapterError` when a token is refused."""
-        async with self._opened() as who:
-            team_id, bot_user_id = str(who["team_id"]), str(who["user_id"])
-            directory = Directory(self._api, team_id=team_id, bot_user_id=bot_user_id)
-            reader = EventReader(
-                directory, adapter=self._name, team_id=team_id, bot_user_id=bot_user_id
-            )
-            again_s = self._backfill_again_s
-            backfill = Backfill(self._api, self._pools, reader, inbox, again_s=again_s)
-            intake = Intake(
-                inbox, reader, self._api, ask=self._ask, refused=backfill.refused
-            )
-            try:
-                await self._listen(self._bolt(intake, who), backfill)
-            finally:
-                intake.close()
+        try:
+            async with self._opened(), asyncio.TaskGroup() as group:
+                await self._listen(inbox, group)
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+
+    async def _listen(self, inbox: Inbox, group: asyncio.TaskGroup) -> None:
+        self._inbox = inbox
+        try:
+            for line in await self._first_lines(inbox):
+                group.create_task(line.backfill.run(), name="slack backfill")
+            if self._socket is None:
+                self._hello()
+                await asyncio.get_running_loop().create_future()
+            else:
+                take, hello, alive = self._take_envelope, self._hello, self._alive
+                await self._socket.listen(take, on_hello=hello, alive=alive)
+        finally:
+            self._inbox = None
+            for line in self._lines.values():
+                line.intake.close()
+            self._lines.clear()
 
     async def answer_only(self) -> None:
-        """Reply, fetch and remove until cancelled, without a socket."""
+        """Reply, fetch and remove until cancelled, without listening."""
         async with self._opened():
-            self._answers_only = True
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self._answers_only = False
+            await asyncio.get_running_loop().create_future()
 
     @contextlib.asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Mapping[str, Any]]:
-        """The Web API with a checked bot token; yields who the bot is."""
-        self._api.open()
+    async def _opened(self) -> AsyncIterator[None]:
+        """The Web API with a checked bot token."""
+        self._app_api.open()
         try:
-            yield await self._insist("auth.test", what="bot token", needs=("team_id", "user_id"))
+            if self._bot_token:
+                await self._meet()
+            async with asyncio.TaskGroup() as group:
+                watch = self._installs.watch() if self._installs else asyncio.sleep(0)
+                watching = group.create_task(watch, name="slack installs")
+                self._is_open = True
+                yield
+                watching.cancel()
         finally:
-            await self._api.aclose()
+            self._is_open = False
+            for api in (self._app_api, *(each.api for each in self._workspaces.values())):
+                await api.aclose()
+            self._workspaces.clear()
 
-    async def _listen(self, app: AsyncApp, backfill: Backfill) -> None:
-        await backfill.prepare()
-        while True:
-            connected = self._connected(app, backfill.connected)
-            async with connected as handler, asyncio.TaskGroup() as group:
-                filling = group.create_task(backfill.run(), name="slack backfill")
-                await _until_dead(handler, backfill.alive)
-                filling.cancel()
-            log.warning("slack.reconnecting", adapter=self._name)
+    async def _meet(self) -> None:
+        """Learn who the bot is in its own workspace."""
+        who = await insist(
+            self._app_api,
+            "auth.test",
+            what="bot token",
+            needs=("team_id", "user_id"),
+            name=self.name,
+            token=self._bot_token,
+        )
+        enterprise = str(who.get("enterprise_id") or "") if who.get("is_enterprise_install") else ""
+        self._own = Bot(str(who["team_id"]), str(who["user_id"]), enterprise)
+        self._own_team.set()
+
+    async def _first_lines(self, inbox: Inbox) -> list[Line]:
+        """The lines of what is known already, each with its marks as they were before."""
+        teams = [self._own.team_id] if self._own is not None else []
+        if self._installs is not None:
+            try:
+                teams += [each for each in await self._installs.owners() if each[:1] == "T"]
+            except NotAccepted:
+                log.warning("slack.installs_unread", adapter=self.name)
+        found = [await self._line(each, each) for each in dict.fromkeys(teams[:_AT_START])]
+        lines = [each for each in found if each is not None]
+        for line in lines:
+            await line.backfill.prepare()
+        return lines
+
+    def _hello(self) -> None:
+        for line in self._lines.values():
+            line.backfill.connected()
+
+    def _alive(self) -> None:
+        for line in self._lines.values():
+            line.backfill.alive()
 
     def reply(self, message: Message, *, may_show: MayShow = always) -> SlackReply:
-        return SlackReply(
-            self._api,
-            self._pools,
-            self._sessions,
-            message,
-            settle_s=self._settle_s,
-            may_show=may_show,
-        )
+        return self._of(message.conversation.tenant).reply(message, may_show)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        known = self._of(conversation.tenant)
         for message_id in message_ids:
-            await delete(self._api, self._pools, message_id)
+            await delete(known.api, known.pools, message_id)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
-        return await self._files.fetch(attachment, max_bytes=max_bytes)
+        return await self._of_file(attachment).files.fetch(attachment, max_bytes=max_bytes)
 
-    def _bolt(self, intake: Intake, who: Mapping[str, Any]) -> AsyncApp:
-        async def authorize() -> AuthorizeResult:
-            return AuthorizeResult(
-                enterprise_id=who.get("enterprise_id"),
-                team_id=who.get("team_id"),
-                bot_user_id=who.get("user_id"),
-                bot_id=who.get("bot_id"),
-                bot_token=self._api.client.token,
+    def _of_file(self, attachment: Attachment) -> Workspace:
+        team, mark, _ = attachment.locator.partition(FILE_OF)
+        return self._workspace(team if mark and team.isalnum() else self._own_team_id())
+
+    def _of(self, tenant: str) -> Workspace:
+        return self._workspace(self._team_of(tenant))
+
+    def _team_of(self, tenant: str) -> str:
+        return tenant.removeprefix(tenant_of("slack", "")) if self._installs else ""
+
+    def _own_team_id(self) -> str:
+        return self._own.team_id if self._own is not None and self._installs else ""
+
+    def _workspace(self, team: str) -> Workspace:
+        """A team's way out; one that serves no installations has a single one for all."""
+        if team not in self._workspaces:
+
+            async def token() -> str:
+                return await self._token(team)
+
+            made = self._workspaces[team] = Workspace(self._setup, token, team_id=team)
+            made.api.open()
+        return self._workspaces[team]
+
+    async def _token(self, team: str) -> str:
+        if self._installs is None:
+            return self._bot_token
+        if (found := await self._installs.of(team)) is not None:
+            return found.bot_token
+        return self._bot_token if self._own is not None and team == self._own.team_id else ""
+
+    async def _take_envelope(self, body: dict[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """As `_take`, but what is for nobody here is acknowledged: sent again it helps nobody."""
+        status, answer = await self._take(body)
+        return (200 if status == 401 else status), answer
+
+    async def _take(self, body: dict[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """The status and the body of the acknowledgement; 401 for a workspace nobody knows."""
+        inbox, origin = self._inbox, origin_of(body)
+        if inbox is None:
+            raise NotAccepted("the bot is not ready yet")
+        event = body.get("event") or {}
+        if event.get("type") in _GONE:
+            await self._gone(origin.owner, event)
+            return 200, {}
+        if body.get("type") == "app_rate_limited":
+            log.error("slack.app_rate_limited", remedy="Slack drops events of that workspace")
+            return 200, {}
+        if (line := await self._line(origin.owner, origin.team_id)) is None:
+            log.warning("slack.unknown_workspace", adapter=self.name)
+            return 401, {}
+        return await line.intake.take(body)
+
+    async def _line(self, owner: str, team: str) -> Line | None:
+        """What takes in the events of a workspace, made when its first event comes."""
+        if self._inbox is None or (bot := await self._bot_in(owner, team)) is None:
+            return None
+        known = self._lines.get(bot.team_id)
+        if known is None or known.bot != bot:
+            files_of = bot.team_id if self._installs is not None else ""
+            known = self._of(tenant_of("slack", bot.team_id)).line(
+                self._inbox, bot, files_of=files_of
             )
+            self._lines[bot.team_id] = known
+        return known
 
-        app = AsyncApp(
-            client=self._api.client_for(None),
-            authorize=authorize,  # bolt's own acknowledges an event when auth.test fails
-            logger=self._api.logger,
-            name=self._name,
-            request_verification_enabled=False,  # for HTTP; a socket has no signature
-            process_before_response=True,
-        )
+    async def _bot_in(self, owner: str, team: str) -> Bot | None:
+        """Who the bot is there; raises `NotAccepted` while the store can't say."""
+        own = self._own
+        if own is not None and (owner in (own.team_id, own.enterprise_id) or self._is_lenient):
+            return own if owner != own.enterprise_id or not team else _in_team(own, team)
+        if self._installs is None or (found := await self._installs.of(owner)) is None:
+            return None
+        if not found.team_id and team and await self._installs.of(team) is None:
+            await self._installs.save(team, Installation(of=found.enterprise_id))
+        return Bot(found.team_id or team, found.bot_user_id, found.enterprise_id)
 
-        async def take(body: dict[str, Any]) -> BoltResponse:
-            status, answer = await intake.take(body)
-            return BoltResponse(status=status, body=answer or "")
+    @property
+    def _is_lenient(self) -> bool:
+        """One workspace, one socket: whatever comes is for it."""
+        return self._installs is None and self._socket is not None
 
-        app.middleware(take)
-        return app
+    async def _gone(self, owner: str, event: Mapping[str, Any]) -> None:
+        """The app was uninstalled, or its bot's token revoked: stop there at once."""
+        reason = str(event.get("type"))
+        found = self._own
+        if self._installs is not None and (installed := await self._installs.of(owner)):
+            found = Bot(owner, installed.bot_user_id)
+        bots = (event.get("tokens") or {}).get("bot") or ()
+        if found is None or (reason == "tokens_revoked" and found.user_id not in bots):
+            return
+        known = self._workspace(owner if self._installs is not None else "")
+        known.api.refuse(reason, await self._token(found.team_id))
+        if self._installs is not None:
+            await self._installs.drop(owner)
+            await self._look_again()
 
-    @contextlib.asynccontextmanager
-    async def _connected(
-        self, app: AsyncApp, on_hello: Callable[[], None]
-    ) -> AsyncIterator[AsyncSocketModeHandler]:
-        ticket = await self._insist(
-            "apps.connections.open", what="app token", needs=("url",), token=self._app_token
-        )
-        handler = AsyncSocketModeHandler(app, self._app_token, logger=self._api.logger)
-        handler.client.wss_uri = str(ticket["url"])
+    async def _installed(self, installation: Installation) -> None:
+        self._lines.pop(installation.owner, None)
+        await self._look_again()
 
-        async def listen(client: Any, frame: dict[str, Any], raw: str | None) -> None:
-            if frame.get("type") == "hello":
-                on_hello()
-
-        handler.client.message_listeners.append(listen)
-        self._handler = handler
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CONNECT_WITHIN_S):
-                    await handler.connect_async()  # type: ignore[no-untyped-call]
-                    log.info("slack.connected", adapter=self._name)
-            yield handler
-        finally:
-            self._handler = None
-            await handler.close_async()  # type: ignore[no-untyped-call]
-
-    async def _insist(
-        self, method: str, *, what: str, needs: tuple[str, ...], token: str = ""
-    ) -> Mapping[str, Any]:
-        """Call until Slack answers; a refused token, or an answer without `needs`, ends it."""
-        for wait_s in _waits():
-            try:
-                answer = await self._api.call(method, token=token)
-                if missing := [name for name in needs if not answer.get(name)]:
-                    raise AdapterError(_not_slack(self._name, method, missing))
-                return answer
-            except SlackCallError as error:
-                if error.error in TOKEN_ERRORS or error.error == "missing_scope":
-                    raise AdapterError(_refusal(self._name, what, error.error)) from error
-                log.warning("slack.unreachable", method=method, error=str(error))
-                await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
-        raise AssertionError("waits never end")
+    async def _look_again(self) -> None:
+        """Installations changed: every workspace looks for its token as it is now."""
+        for each in list(self._workspaces.values()):
+            await each.api.look_again()
 
 
-async def _until_dead(handler: AsyncSocketModeHandler, alive: Callable[[], None]) -> None:
-    """Return when the SDK has not managed to be connected for a while."""
-    seen = time.monotonic()
-    while time.monotonic() - seen < _DEAD_AFTER_S:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        if await handler.client.is_connected():
-            seen = time.monotonic()
-            alive()
+def _in_team(own: Bot, team: str) -> Bot:
+    return Bot(team, own.user_id, own.enterprise_id)
 
 
-def _waits() -> Any:
-    yield from _BACKOFF_S
-    while True:
-        yield _BACKOFF_S[-1]
-
-
-def _refusal(name: str, what: str, error: str) -> str:
-    where = {
-        "bot token": "copy the Bot User OAuth Token (xoxb-…) from OAuth & Permissions",
-        "app token": "create an App-Level Token (xapp-…) with connections:write",
-    }[what]
-    return f"{name}: the {what} was refused ({error}); {where} and set it again"
-
-
-def _not_slack(name: str, method: str, missing: list[str]) -> str:
-    return (
-        f"{name}: the answer to {method} has no {' and no '.join(missing)}; check that the API"
-        " address is Slack's and that the token belongs to one workspace"
-    )
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error a caller knows how to read."""
+    found = errors.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found

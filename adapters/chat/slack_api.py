@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
+import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.chat.ours import request_tracing
-from adapters.chat.types import DeliveryError
+from adapters.chat.types import DeliveryError, NotAccepted
+
+log = structlog.get_logger(__name__)
 
 CALL_TIMEOUT_S = 15.0
+LOOK_AGAIN_S = 60.0  # after a refused token: it may have been given back
+
+Tokens = Callable[[], Awaitable[str]]  # the token as it is now; empty when there is none
 
 NEEDED_SCOPES = (
     "app_mentions:read",
@@ -77,16 +84,30 @@ class SlackCallError(DeliveryError):
 
 
 class SlackApi:
-    """The calls of one bot token. A call in flight when it is closed still ends well."""
+    """The calls of one workspace. A call in flight when it is closed still ends well.
 
-    def __init__(self, *, name: str, bot_token: str, api_url: str) -> None:
-        self._name = name
+    Once the token is refused nothing is sent but one call in `LOOK_AGAIN_S`, until one succeeds
+    or the token is another.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        tokens: Tokens,
+        api_url: str,
+        team_id: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name, self._tokens, self._team_id, self._clock = name, tokens, team_id, clock
+        self.refused = ""  # Slack's word for why the token is good for nothing
+        self._refused_token, self._look_at = "", 0.0
         quiet = logging.getLogger("adapters.chat.slack.sdk")
         # The SDK writes whole payloads at DEBUG, and at WARNING advice on how to build an app.
         quiet.setLevel(logging.ERROR)
         self.logger = quiet
         self._api_url = api_url.rstrip("/") + "/"
-        self.client = self.client_for(bot_token)
+        self.client = self.client_for(None)
         self.scopes: frozenset[str] = frozenset()
         self._in_flight = 0
         self._closing: aiohttp.ClientSession | None = None
@@ -112,26 +133,86 @@ class SlackApi:
         self._closing, self.client.session = self.client.session, None
         await self._close_when_idle()
 
+    async def token(self, method: str) -> str:
+        """The workspace's token; raises `SlackCallError` where there is none that is good."""
+        try:
+            token = await self._tokens()
+        except NotAccepted as error:
+            raise SlackCallError(self._name, method, "token_unread", retryable=True) from error
+        if not token and not self.refused:
+            self.refuse("not_installed")
+        if not token or (self.paused and token == self._refused_token):
+            raise SlackCallError(self._name, method, self.refused, retryable=False)
+        return token
+
+    @property
+    def paused(self) -> str:
+        """Why nothing may be sent now; empty again when it is time to look."""
+        return self.refused if self._clock() < self._look_at else ""
+
+    async def look_again(self) -> None:
+        """The installations changed: this one may be gone, or there again."""
+        try:
+            token = await self._tokens()
+        except NotAccepted:
+            return
+        if token:
+            self.restore()
+        elif not self.refused:
+            self.refuse("not_installed")
+
+    def refuse(self, reason: str, token: str = "") -> None:
+        """Send nothing more; told once."""
+        if not self.refused:
+            log.error(
+                "slack.token_refused",
+                adapter=self._name,
+                team=self._team_id,
+                error=reason,
+                remedy="install the app again in that workspace; until then nothing is sent there",
+            )
+        self.refused, self._refused_token = reason, token
+        self._look_at = self._clock() + LOOK_AGAIN_S
+
+    def restore(self) -> None:
+        """The token is good (again)."""
+        if self.refused:
+            log.info("slack.token_restored", adapter=self._name, team=self._team_id)
+        self.refused, self._look_at = "", 0.0
+
     async def call(
-        self, method: str, *, timeout_s: float = CALL_TIMEOUT_S, token: str = "", **args: Any
+        self,
+        method: str,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        authorization: str = "",
+        **args: Any,
     ) -> Mapping[str, Any]:
-        """The answer's body; raises `SlackCallError` only."""
+        """The answer's body; raises `SlackCallError` only.
+
+        `authorization` takes the place of the workspace's token.
+        """
         how: dict[str, Any] = {"json": args}
         if method.startswith(_READS):
             how = {"http_verb": "GET", "params": args}
-        if token:
-            how["headers"] = {"Authorization": f"Bearer {token}"}
+        token = "" if authorization else await self.token(method)
+        how["headers"] = {"Authorization": authorization or f"Bearer {token}"}
         self._in_flight += 1
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self.client.api_call(method, **how)
         except SlackApiError as error:
-            raise self._refused(method, error) from error
+            refused = self._refused(method, error)
+            if token and refused.error in TOKEN_ERRORS:
+                self.refuse(refused.error, token)
+            raise refused from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise SlackCallError(self._name, method, "", retryable=True) from error
         finally:
             self._in_flight -= 1
             await self._close_when_idle()
+        if token:
+            self.restore()
         if method == "auth.test":
             scopes = str(answer.headers.get("x-oauth-scopes", ""))
             self.scopes = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip())
@@ -159,6 +240,15 @@ class SlackApi:
             needed=str(body.get("needed", "")),
             retry_after_s=retry_after_s,
         )
+
+
+def token_of(token: str) -> Tokens:
+    """Always the same."""
+
+    async def tokens() -> str:
+        return token
+
+    return tokens
 
 
 def _seconds(header: str | None) -> float:

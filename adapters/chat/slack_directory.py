@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -86,9 +86,11 @@ class Directory:
         *,
         team_id: str,
         bot_user_id: str,
+        enterprise_id: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._team_id, self._bot = api, team_id, bot_user_id
+        self._enterprise_id = enterprise_id  # of an installation in a whole organisation
         self._users = Kept[PrincipalKind](size=20_000, clock=clock)
         self._places = Kept[PlaceKind](size=5_000, clock=clock)
         self._joined = Kept[bool](size=20_000, clock=clock, falsy_ttl_s=ABSENT_FOR_S)
@@ -126,10 +128,17 @@ class Directory:
             return "external"
         if user.get("is_bot"):
             return "bot"
-        if user.get("is_stranger") or user.get("team_id") != self._team_id:
+        if user.get("is_stranger") or not self._is_colleague(user):
             return "external"
         guest = user.get("is_restricted") or user.get("is_ultra_restricted")
         return "guest" if guest else "member"
+
+    def _is_colleague(self, user: Mapping[str, Any]) -> bool:
+        """Of the workspace, or of the organisation the app was installed in as a whole."""
+        if user.get("team_id") == self._team_id:
+            return True
+        of = str((user.get("enterprise_user") or {}).get("enterprise_id") or "")
+        return bool(of) and of == self._enterprise_id
 
     async def _ask_channel(self, channel: str) -> PlaceKind:
         found = (await self._look("conversations.info", channel=channel)).get("channel")

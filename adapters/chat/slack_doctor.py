@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.chat.slack_api import NEEDED_SCOPES, SlackApi, SlackCallError
+from adapters.chat.slack_api import NEEDED_SCOPES, SlackApi, SlackCallError, token_of
 
 Finding = tuple[str, bool, str]
 
@@ -14,21 +14,24 @@ async def diagnose(
     *, bot_token: str, app_token: str, api_url: str = "https://slack.com/api/"
 ) -> list[Finding]:
     """(check, passed, fix) for the bot token, its scopes and the app token."""
-    api = SlackApi(name="slack", bot_token=bot_token, api_url=api_url)
+    api = SlackApi(name="slack", tokens=token_of(bot_token), api_url=api_url)
     findings = [await _try(api, "slack bot token", "auth.test", fix=_BOT_TOKEN)]
     if findings[0][1]:
         missing = [scope for scope in NEEDED_SCOPES if scope not in api.scopes]
         fix = f"add {', '.join(missing)} under OAuth & Permissions and reinstall the app"
         findings.append(("slack scopes", not missing, fix if missing else ""))
+    bearer = f"Bearer {app_token}"
     opened = await _try(
-        api, "slack app token", "apps.connections.open", token=app_token, fix=_APP_TOKEN
+        api, "slack app token", "apps.connections.open", authorization=bearer, fix=_APP_TOKEN
     )
     return [*findings, opened]
 
 
-async def _try(api: SlackApi, check: str, method: str, *, fix: str, token: str = "") -> Finding:
+async def _try(
+    api: SlackApi, check: str, method: str, *, fix: str, authorization: str = ""
+) -> Finding:
     try:
-        await api.call(method, token=token)
+        await api.call(method, authorization=authorization)
     except SlackCallError as error:
         if error.doubtful:
             return check, False, "make sure that this machine reaches Slack's API address"

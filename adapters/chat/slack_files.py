@@ -1,4 +1,4 @@
-"""Files of Slack, fetched with the bot's token from Slack's own hosts only."""
+"""Files of Slack, fetched with their workspace's token from Slack's own hosts only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class SlackFiles:
-    def __init__(self, api: SlackApi, *, bot_token: str, api_url: str) -> None:
-        self._api, self._token = api, bot_token
+    def __init__(self, api: SlackApi, *, api_url: str) -> None:
+        self._api = api
         self._origins = {FILE_HOST.origin(), URL(api_url).origin()}
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         """The file's bytes, read under the limit; raises `AttachmentError`."""
         if attachment.size_bytes > max_bytes:
             raise AttachmentError(too_large(attachment.name, attachment.size_bytes, max_bytes))
-        url = await self._url(attachment)
+        try:
+            token = await self._api.token("files.info")
+            url = await self._url(attachment)
+        except SlackCallError as error:
+            raise _unreadable(attachment, str(error)) from error
         try:
             async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+                session.headers["Authorization"] = f"Bearer {token}"
                 return await self._read(session, url, attachment, max_bytes)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise AttachmentError(
@@ -38,10 +43,7 @@ class SlackFiles:
     async def _url(self, attachment: Attachment) -> URL:
         where = attachment.locator
         if where.startswith(FILE_BY_ID):
-            try:
-                answer = await self._api.call("files.info", file=attachment.attachment_id)
-            except SlackCallError as error:
-                raise _unreadable(attachment, str(error)) from error
+            answer = await self._api.call("files.info", file=attachment.attachment_id)
             where = str((answer.get("file") or {}).get("url_private_download") or "")
         try:
             url = URL(where)
@@ -55,9 +57,8 @@ class SlackFiles:
     async def _read(
         self, session: aiohttp.ClientSession, url: URL, attachment: Attachment, max_bytes: int
     ) -> bytes:
-        headers = {"Authorization": f"Bearer {self._token}"}
         proxy = self._api.client.proxy  # the same way out as every other call
-        async with session.get(url, headers=headers, proxy=proxy, allow_redirects=False) as answer:
+        async with session.get(url, proxy=proxy, allow_redirects=False) as answer:
             if answer.status in (401, 403) or 300 <= answer.status < 400:
                 raise _locked(attachment)
             if answer.status != 200:

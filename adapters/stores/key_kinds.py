@@ -41,6 +41,9 @@ _OF_ALL: dict[str, tuple[str, Life]] = {
     "tenants": ("set", "expires"),
     "sealing": ("hash", "stays"),
     "identifies": ("zset", "expires"),
+    "installs": ("hash", "stays"),
+    "installs-changed": ("string", "stays"),
+    "once": ("string", "expires"),
 }
 
 # What could not be what the bot wrote; of any type, kept for a while to be looked at (B7).

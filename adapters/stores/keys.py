@@ -130,3 +130,14 @@ class Keys:
 
     def tenants(self, adapter: str) -> str:
         return f"{self._root}tenants:{adapter}"
+
+    def installs(self, adapter: str) -> str:
+        """Where the app was installed, each record sealed."""
+        return f"{self._root}installs:{adapter}"
+
+    def installs_changed(self, adapter: str) -> str:
+        return f"{self._root}installs-changed:{adapter}"
+
+    def once(self, name: str) -> str:
+        """What may have its effect once; `name` is of our own making."""
+        return f"{self._root}once:{name}"
