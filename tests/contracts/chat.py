@@ -20,8 +20,10 @@ import aiohttp
 from rich.console import Console
 
 from adapters.chat.browser import BrowserAdapter
+from adapters.chat.mattermost import MattermostAdapter
 from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import ChatAdapter, Command, Inbox, Message, NotAccepted, Press, Receipt
+from bot.testing.mattermost import MattermostTwin
 from tests.contracts.serving import serving
 
 File = tuple[str, bytes]
@@ -228,4 +230,39 @@ async def browser(folder: Path, inbox: Inbox) -> AsyncIterator[tuple[ChatAdapter
         yield adapter, BrowserPerson(session, base, adapter.page_token)
 
 
-ADAPTERS: dict[str, Callable[[Path, Inbox], Opened]] = {"terminal": terminal, "browser": browser}
+class MattermostPerson:
+    """Writes to the bot directly, on a server of our own."""
+
+    def __init__(self, server: MattermostTwin) -> None:
+        self._server, self._asked_at = server, 0
+        self._user, self._channel = server.add_user("alice"), server.add_channel("direct", "D")
+
+    async def say(self, text: str, files: Sequence[File] = ()) -> None:
+        post_id = await self._server.say(self._user, self._channel, text, files=files)
+        self._asked_at = self._server.world.posts[post_id]["create_at"]
+
+    async def texts_of_last_reply(self) -> list[str]:
+        posts = self._server.posts(self._channel)
+        return [each["message"] for each in posts if each["create_at"] > self._asked_at]
+
+    async def told(self) -> str:
+        with suppress(TimeoutError):
+            await self._server.wait_for(lambda: bool(self._server.posts(self._channel)), 2)
+        return "\n".join(await self.texts_of_last_reply())
+
+
+@asynccontextmanager
+async def mattermost(_: Path, inbox: Inbox) -> AsyncIterator[tuple[ChatAdapter, Person]]:
+    async with MattermostTwin() as server:
+        person = MattermostPerson(server)
+        adapter = MattermostAdapter(url=server.url, token=server.token, retry_for_s=0.1)
+        async with running(adapter, inbox):
+            await server.sockets.connected()
+            yield adapter, person
+
+
+ADAPTERS: dict[str, Callable[[Path, Inbox], Opened]] = {
+    "terminal": terminal,
+    "browser": browser,
+    "mattermost": mattermost,
+}
