@@ -224,7 +224,7 @@ def _call(messages: tuple[PromptMessage, ...], max_tokens: int) -> ModelRequest:
 
 def _said(turn: Turn) -> str:
     who = "Person" if turn.role == "user" else "Assistant"
-    lines: list[str] = []
+    lines = [f"Quoted: {cut_middle(quote.text, _PART_CHARS)}" for quote in turn.quotes]
     for part in turn.parts:
         match part:
             case Text():

@@ -38,6 +38,14 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
 Part = Text | Image | Called | Returned
 
 
+class Quoted(msgspec.Struct, frozen=True, gc=False):
+    """What somebody said elsewhere and a person put before the bot: untrusted text."""
+
+    user_id: str
+    text: str
+    said_at: float  # epoch seconds
+
+
 class Turn(msgspec.Struct, frozen=True, gc=False):
     """One entry of a conversation as the model sees it."""
 
@@ -46,6 +54,7 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
     label: Label = Label()
     said_at: float = 0.0  # epoch seconds
     turn_id: str = ""
+    quotes: tuple[Quoted, ...] = ()  # oldest first
 
     @property
     def text(self) -> str:

@@ -46,6 +46,7 @@ def asked_again(last: Last) -> tuple[Message, Answered]:
         event_id=f"{asked[-1].event_id.partition('!')[0]}!{last.turn_id}",
         text="\n".join(filter(None, (each.text for each in asked))),
         attachments=tuple(file for each in asked for file in each.attachments),
+        quotes=tuple(quote for each in asked for quote in each.quotes),
     )
     return message, Answered(last.turn_id, last.message_ids, last.found_by)
 

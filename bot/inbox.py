@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from adapters.chat.sentences import mark, say
-from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
+from adapters.chat.types import Command, Message, NotAccepted, Press, Quote, Receipt
 from adapters.stores.changes import Change, Changes, Heard
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
@@ -289,8 +289,21 @@ class BotInbox:
         if len(message.text) > self._max_chars:
             text += CUT.format(self._max_chars)
         locale = self._languages.of(message.locale, message.conversation)
-        return msgspec.structs.replace(message, text=text, locale=locale)
+        quotes = _bounded(message.quotes, self._max_chars)
+        return msgspec.structs.replace(message, text=text, locale=locale, quotes=quotes)
 
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)
         log.info("admission.denied", adapter=adapter, reason=verdict.reason)
+
+
+def _bounded(quotes: Sequence[Quote], max_chars: int) -> tuple[Quote, ...]:
+    """The newest that are `max_chars` together at most, as valid Unicode."""
+    kept: list[Quote] = []
+    for quote in reversed(quotes):
+        if max_chars <= 0:
+            break
+        text = quote.text[:max_chars].encode(errors="replace").decode()
+        max_chars -= len(text)
+        kept.insert(0, msgspec.structs.replace(quote, text=text))
+    return tuple(kept)

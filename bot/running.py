@@ -8,7 +8,7 @@ import msgspec
 
 from adapters.chat.sentences import say
 from agents.ports import Usage
-from agents.turns import Part, Text, Turn
+from agents.turns import Part, Quoted, Text, Turn
 from bot.attachments import ReadAttachments, Terms
 from bot.hold import Hold
 from bot.recaps import Wish
@@ -67,9 +67,15 @@ class RunningTurn:
 
     def question(self, read: ReadAttachments) -> Turn:
         parts: list[Part] = [Text(self.text)] if self.text else []
-        label = self.label.lowered_to(Integrity.UNTRUSTED) if read.images else self.label
+        quotes = tuple(
+            Quoted(quote.user_id, quote.text, quote.sent_at)
+            for event in self.events
+            for quote in event.message.quotes
+        )
+        of_others = read.images or quotes
+        label = self.label.lowered_to(Integrity.UNTRUSTED) if of_others else self.label
         said_at = self.last.message.sent_at
-        return Turn("user", (*parts, *read.images), label, said_at, self.turn_id)
+        return Turn("user", (*parts, *read.images), label, said_at, self.turn_id, quotes)
 
     def failed(self, reason: str) -> Outcome:
         text = say(
