@@ -14,6 +14,7 @@ from yarl import URL
 
 from adapters.chat.slack_api import SlackApi
 from adapters.chat.slack_events import Edited, EventReader, Removed
+from adapters.chat.slack_shortcuts import EXCUSES, Shortcuts, refusal
 from adapters.chat.slack_text import escaped
 from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Receipt
 
@@ -22,9 +23,6 @@ log = structlog.get_logger(__name__)
 ACK_WITHIN_S = 2.0  # Slack waits 3 s
 _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 _REMOVED = 2_000  # deletions remembered
-_NOT_TAKEN = "I can't take questions from you here."
-_FULL = "Too many questions wait here already. Please ask this one again later."
-_EXCUSES = {Receipt.DENIED: _NOT_TAKEN, Receipt.FULL: _FULL}
 _TRY_AGAIN = "I can't take this right now. Please try again in a minute."
 
 
@@ -38,10 +36,11 @@ class Intake:
         api: SlackApi,
         *,
         ask: str,
+        shortcuts: Shortcuts,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._inbox, self._reader, self._api, self._ask = inbox, reader, api, ask
-        self._refused = refused
+        self._shortcuts, self._refused = shortcuts, refused
         self._late: set[asyncio.Task[None]] = set()
         self._removed = OrderedDict[str, None]()
 
@@ -50,9 +49,14 @@ class Intake:
         try:
             if "command" in body:
                 return 200, await self._command(body)
-            if body.get("type") == "block_actions":
-                await self._pressed(body)
-            elif event := body.get("event"):
+            match body.get("type"):
+                case "block_actions":
+                    await self._pressed(body)
+                case "message_action":
+                    return await self._picked(body)
+                case "view_submission":
+                    return await self._sent(body)
+            if event := body.get("event"):
                 await self._event(event)
         except (NotAccepted, DeliveryError) as error:
             log.warning("slack.not_accepted", reason=type(error).__name__)
@@ -110,7 +114,7 @@ class Intake:
         message = self._reader.question(
             command, trigger_id=str(body.get("trigger_id", "")), sent_at=time.time()
         )
-        return _EXCUSES.get(await self._inbox.accept(message), "")
+        return EXCUSES.get(await self._inbox.accept(message), "")
 
     async def _pressed(self, body: Mapping[str, Any]) -> None:
         """A press is told its answer beside the acknowledgement: Slack shows none within."""
@@ -125,6 +129,23 @@ class Intake:
         except (NotAccepted, DeliveryError):
             return _TRY_AGAIN
         return "\n".join(filter(None, answers))
+
+    async def _picked(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Acknowledged only once its question is stored, or refused; Slack shows the rest."""
+        work = asyncio.create_task(self._shortcuts.used(body), name="slack shortcut")
+        self._answer_later(work, body)
+        done, _ = await asyncio.wait((work,), timeout=ACK_WITHIN_S)
+        return (200 if done and work.exception() is None else 503), {}
+
+    async def _sent(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """What is not stored in time is not acknowledged: the modal stays, to be sent again."""
+        try:
+            async with asyncio.timeout(ACK_WITHIN_S):
+                return 200, await self._shortcuts.sent(body)
+        except (NotAccepted, DeliveryError):
+            return 200, refusal(_TRY_AGAIN)
+        except TimeoutError:
+            return 503, {}
 
     def _answer_later(self, work: asyncio.Task[str], body: Mapping[str, Any]) -> None:
         task = asyncio.create_task(self._answer(work, body), name="slack late answer")
@@ -146,7 +167,7 @@ class Intake:
         if not text or not where.is_absolute():
             return
         answer = _ephemeral(text) | {"replace_original": False}
-        if thread := (body.get("container") or {}).get("thread_ts"):
+        if thread := (body.get("container") or body.get("message") or {}).get("thread_ts"):
             answer["thread_ts"] = thread
         try:
             async with aiohttp.ClientSession(timeout=_ANSWER_TIMEOUT) as session:
@@ -156,4 +177,5 @@ class Intake:
 
 
 def _ephemeral(text: str) -> dict[str, Any]:
-    return {"response_type": "ephemeral", "text": escaped(text)}
+    quiet = {"unfurl_links": False, "unfurl_media": False}
+    return {"response_type": "ephemeral", "text": escaped(text), **quiet}
