@@ -312,4 +312,5 @@ def access_lists(settings: Settings) -> dict[str, AccessList]:
             channels=frozenset(discord.channels),
             users=frozenset(discord.users),
         ),
+        "mattermost": settings.mattermost.allow.access(),
     }

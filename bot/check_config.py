@@ -62,6 +62,8 @@ def _what_runs(settings: Settings, config: Path | None) -> Table:
     _row(table, "Slack", shown_url(settings.slack.api_url) if settings.slack.enabled else "off")
     discord = settings.discord
     _row(table, "Discord", shown_url(discord.api_url) if discord.enabled else "off")
+    mattermost = settings.mattermost
+    _row(table, "Mattermost", shown_url(mattermost.url or "") if mattermost.enabled else "off")
     _row(table, "page", _address(settings) if settings.web.enabled else "off")
     _row(table, "health", f"{_address(settings)}healthz, readyz, metrics")
     _row(table, "own tools", str(settings.tools.file or "none"))
@@ -102,6 +104,10 @@ def _who_may_talk(settings: Settings) -> Table:
         _row(table, "Discord", "guilds", _allowed(here.guilds))
         _row(table, "Discord", "channels", _allowed(here.channels))
         _row(table, "Discord", "users (alone decide on DMs)", _allowed(here.users))
+    if settings.mattermost.enabled:
+        for field, ids in settings.mattermost.allow.model_dump().items():
+            shown = _allowed(ids) if isinstance(ids, tuple) else "yes" if ids else "no"
+            _row(table, "Mattermost", field, shown)
     return table
 
 
@@ -117,6 +123,8 @@ def _open_doors(settings: Settings) -> list[str]:
         doors += _open_in("slack", settings.slack.allow.model_dump())
     if settings.discord.enabled:
         doors += _open_in("discord", settings.discord.allow.model_dump())
+    if settings.mattermost.enabled:
+        doors += _open_in("mattermost", settings.mattermost.allow.model_dump())
     return doors
 
 

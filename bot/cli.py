@@ -71,7 +71,7 @@ def run(
         config, data_dir=data_dir, allow_volatile=allow_volatile, **{"web.port": port}
     )
     check_role_or_stop(settings, role)
-    alone = not (settings.slack.enabled or settings.discord.enabled)
+    alone = not settings.has_platform
     interactive = alone and role == "all" and sys.stdin.isatty()
     start_logs(settings, quiet="warning" if interactive else None)
 

@@ -16,6 +16,7 @@ from adapters.stores.errors import StoreError
 from agents.errors import AgentError
 from agents.ports import ModelRequest, PromptMessage, Role, complete
 from agents.routing import Route
+from bot import mattermost
 from bot.settings import Settings, secret_file_warnings
 
 _PLATFORM_TIMEOUT_S = 30.0
@@ -54,6 +55,7 @@ async def _findings(settings: Settings, config: Path | None) -> AsyncIterator[Fi
     yield await _redis(settings)
     for finding in [*await _slack(settings), *await _discord(settings)]:
         yield finding
+    yield Finding(*await mattermost.diagnose(settings.mattermost))
     async for finding in _models(settings):
         yield finding
     yield _port(settings)

@@ -24,8 +24,8 @@ def check_role(settings: Settings, role: ProcessRole) -> None:
             f"--role {role} shares its work with other processes and needs one Redis for all "
             "of them: set REDIS_URL (the embedded server belongs to --role all)"
         )
-    if not (settings.slack.enabled or settings.discord.enabled):
+    if not settings.has_platform:
         raise RoleRefused(
-            f"--role {role} needs a platform: set the tokens of Slack or Discord "
+            f"--role {role} needs a platform: set the tokens of Slack, Discord or Mattermost "
             "(the terminal and the page belong to --role all)"
         )

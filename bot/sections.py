@@ -69,7 +69,7 @@ def _listed(value: object) -> object:
     return value
 
 
-def _ids(shape: str, example: str) -> Any:
+def ids(shape: str, example: str) -> Any:
     pattern = re.compile(shape)
 
     def check(ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -100,11 +100,11 @@ def _home(path: Path) -> Path:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-SlackWorkspaces = Annotated[Names, _ids(r"[TE][A-Z0-9]+", "T0123ABCD")]
-SlackChannels = Annotated[Names, _ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
-SlackUsers = Annotated[Names, _ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
-Snowflakes = Annotated[Names, _ids(r"[0-9]{1,20}", "123456789012345678")]
-PlatformIds = Annotated[Names, _ids(r"[A-Z][A-Z0-9]+|[0-9]{1,20}", "C0123ABCD")]
+SlackWorkspaces = Annotated[Names, ids(r"[TE][A-Z0-9]+", "T0123ABCD")]
+SlackChannels = Annotated[Names, ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
+SlackUsers = Annotated[Names, ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
+Snowflakes = Annotated[Names, ids(r"[0-9]{1,20}", "123456789012345678")]
+PlatformIds = Annotated[Names, ids(r"[A-Z][A-Z0-9]+|[0-9]{1,20}", "C0123ABCD")]
 Url = Annotated[str, AfterValidator(_http_url)]
 UserPath = Annotated[Path, AfterValidator(_home)]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)

@@ -20,6 +20,7 @@ from adapters.chat.sentences import Language
 from adapters.models.presets import PRESETS
 from agents.ports import Role
 from bot.channels import ChannelDefaults, ChannelSection, each_once
+from bot.mattermost import MattermostSection
 from bot.model_sections import ModelsSection, RolesSection, RouteSection
 from bot.sections import (
     EVERYONE,
@@ -81,6 +82,8 @@ _WELL_KNOWN = {
     "SLACK_BOT_TOKEN": "slack.bot_token",
     "SLACK_APP_TOKEN": "slack.app_token",
     "DISCORD_TOKEN": "discord.token",
+    "MATTERMOST_TOKEN": "mattermost.token",
+    "MATTERMOST_URL": "mattermost.url",
 }
 _SECRET_FIELDS = ("bot_token", "app_token", "token", "api_key", "url", "key")
 
@@ -103,6 +106,7 @@ class Settings(Section):
     doorbell: DoorbellSection = DoorbellSection()
     slack: SlackSection = SlackSection()
     discord: DiscordSection = DiscordSection()
+    mattermost: MattermostSection = MattermostSection()
     models: ModelsSection = Field(default_factory=ModelsSection)
     roles: RolesSection = RolesSection()
     planner: PlannerSection = PlannerSection()
@@ -126,6 +130,10 @@ class Settings(Section):
     def routes(self) -> Mapping[str, RouteSection]:
         """The configured routes and the built-in ones; a configured one wins."""
         return {**BUILT_IN_ROUTES, **self.models.routes}
+
+    @property
+    def has_platform(self) -> bool:
+        return self.slack.enabled or self.discord.enabled or self.mattermost.enabled
 
     def configures(self, role: Role) -> bool:
         """Whether the operator chose the role's routes (else start-up may find better ones)."""

@@ -18,7 +18,9 @@ from adapters.chat.types import AttachmentError, ChatAdapter, NotAccepted
 from adapters.stores.threads import StoredThread
 from agents.routing import Router
 from bot.app import Bot, open_bot, open_router
+from bot.channels import rules_of
 from bot.health import Metrics, State, health_routes
+from bot.mattermost import open_adapter
 from bot.page import serve_page
 from bot.records import Ending, Event
 from bot.roles import ProcessRole
@@ -186,6 +188,9 @@ def platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
                 identifies=stores.identifies("discord", per_day=PER_DAY),
             )
         )
+    if settings.mattermost.enabled:
+        rules = rules_of(settings.channels, settings.channel_defaults)
+        adapters.append(open_adapter(settings.mattermost, rules))
     return adapters
 
 
