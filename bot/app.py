@@ -152,6 +152,7 @@ class Bot:
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
             recaps=self._recaps,
+            paused=self.paused,
             ended=ended,
             clock=self._clock,
         )
@@ -173,6 +174,18 @@ class Bot:
     def connected(self) -> frozenset[str]:
         """The adapters that have a session now."""
         return frozenset(name for name in self._listening if self.adapters[name].connected)
+
+    def warnings(self) -> dict[str, str]:
+        """What adapters say is wrong, though they serve others."""
+        found: dict[str, str] = {}
+        for adapter in self.adapters.values():
+            found |= getattr(adapter, "warnings", {})
+        return found
+
+    def paused(self, adapter: str, tenant: str) -> str:
+        """Why the platform lets nothing be said to a tenant, or nothing."""
+        asked = getattr(self.adapters.get(adapter), "paused", None)
+        return asked(tenant) if asked is not None else ""
 
     async def work(self, stop: asyncio.Event) -> None:
         """Answer what is in the ledger until `stop`, without listening for more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -127,6 +127,7 @@ class State:
     router: ServesRoles
     metrics: Metrics
     answers: bool = True
+    warnings: Callable[[], Mapping[str, str]] = dict  # what is wrong, but for some people only
 
 
 def health_routes(state: State) -> list[Route]:
@@ -139,6 +140,7 @@ def health_routes(state: State) -> list[Route]:
         faults = await _faults(state)
         routes = [msgspec.to_builtins(each) for each in state.router.health()]
         body = {"ready": not faults, "faults": faults, "routes": routes}
+        body |= {"warnings": dict(state.warnings())}
         return JSONResponse(body, status_code=503 if faults else 200)
 
     async def metrics(request: Request) -> Response:

@@ -174,7 +174,14 @@ class SlackAllow(Section):
 
 class SlackSection(Section):
     bot_token: Secret | None = None
-    app_token: Secret | None = None
+    app_token: Secret | None = None  # unset: HTTP, with signing_secret
+    signing_secret: Secret | None = None
+    app_id: str | None = Field(default=None, pattern=r"^A[A-Z0-9]{2,20}$")
+    http_host: str = "127.0.0.1"  # a reverse proxy with a certificate stands before it
+    http_port: int = Field(default=3000, ge=0, le=65535)  # 0: any free port
+    public_url: Url | None = None  # as Slack and people reach it
+    client_id: str | None = Field(default=None, pattern=r"^[0-9.]{3,64}$")
+    client_secret: Secret | None = None
     api_url: Url = "https://slack.com/api"
     updates_per_minute: int = Field(default=45, ge=1, le=100_000)
     agent: bool = False  # declared as an agent in Slack's settings of the app
@@ -186,13 +193,34 @@ class SlackSection(Section):
             token: Secret | None = getattr(self, field)
             if token and not token.get_secret_value().startswith(start):
                 raise fault(field, f"must be a token that starts with {start}")
-            if token is None and (self.bot_token or self.app_token):
-                raise fault(field, "is needed too: Socket Mode takes both Slack tokens")
+        if self.app_token and not (self.bot_token or self.client_id):
+            raise fault("bot_token", "is needed too: Socket Mode takes both Slack tokens")
+        if self.bot_token and not (self.app_token or self.signing_secret):
+            raise fault(
+                "app_token",
+                "is needed too: Socket Mode takes both Slack tokens (or set"
+                " slack.signing_secret to be told over HTTP)",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_installed(self) -> SlackSection:
+        parts = ("client_id", "client_secret", "public_url", "signing_secret")
+        if self.client_id or self.client_secret:
+            for field in parts:
+                if getattr(self, field) is None:
+                    raise fault(field, "is needed too: installing takes all of " + ", ".join(parts))
+        if self.signing_secret and not (self.bot_token or self.client_id):
+            raise fault("bot_token", "is needed too, or client_id for workspaces to install it")
         return self
 
     @property
+    def over_http(self) -> bool:
+        return self.signing_secret is not None and self.app_token is None
+
+    @property
     def enabled(self) -> bool:
-        return self.bot_token is not None
+        return self.bot_token is not None or self.client_id is not None
 
 
 class DiscordAllow(Section):

@@ -81,11 +81,22 @@ _WELL_KNOWN = {
     "REDIS_URL": "redis.url",
     "SLACK_BOT_TOKEN": "slack.bot_token",
     "SLACK_APP_TOKEN": "slack.app_token",
+    "SLACK_SIGNING_SECRET": "slack.signing_secret",
+    "SLACK_CLIENT_SECRET": "slack.client_secret",
     "DISCORD_TOKEN": "discord.token",
     "MATTERMOST_TOKEN": "mattermost.token",
     "MATTERMOST_URL": "mattermost.url",
 }
-_SECRET_FIELDS = ("bot_token", "app_token", "token", "api_key", "url", "key")
+_SECRET_FIELDS = (
+    "bot_token",
+    "app_token",
+    "signing_secret",
+    "client_secret",
+    "token",
+    "api_key",
+    "url",
+    "key",
+)
 
 BUILT_IN_ROUTES: Mapping[str, RouteSection] = {
     "embedded": RouteSection(backend="embedded", model="smollm2-135m-instruct"),

@@ -46,12 +46,14 @@ class TurnRunner:
         max_deaths: int,
         max_parts: int,
         recaps: Recaps | None = None,
+        paused: Callable[[str, str], str] = lambda adapter, tenant: "",
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._adapters, self._ledger, self._answerer = adapters, ledger, answerer
         self._delivery, self._metrics, self._clock, self._ended = delivery, metrics, clock, ended
         self._max_deaths, self._max_parts, self._recaps = max_deaths, max_parts, recaps
+        self._paused = paused
 
     async def run(self, hold: Hold) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
@@ -195,6 +197,7 @@ class TurnRunner:
         async def watch() -> None:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
+                self._insist_on_tenant(turn)
                 if kind := await self._ledger.halted(turn.claim.lease):
                     raise Halted(kind)
 
@@ -206,6 +209,12 @@ class TurnRunner:
         except ExceptionGroup as errors:
             raise _first(errors) from None
         return outcome
+
+    def _insist_on_tenant(self, turn: RunningTurn) -> None:
+        """Raises `DeliveryError` where the app was removed: nobody could read the answer (D5)."""
+        adapter, tenant = turn.last.message.adapter, turn.claim.lease.key.tenant
+        if reason := self._paused(adapter, tenant):
+            raise DeliveryError(adapter, f"nothing can be said there: {reason}", retryable=False)
 
     async def _halted(
         self,

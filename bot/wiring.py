@@ -26,6 +26,7 @@ from bot.records import Ending, Event
 from bot.roles import ProcessRole
 from bot.settings import Settings
 from bot.shown import shown_turns
+from bot.slack_wiring import serve_slack, slack_adapter
 from bot.stores import Stores, open_stores
 from tools.identity import ConversationKey
 
@@ -68,9 +69,12 @@ async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> 
         router=bot.router,
         metrics=bot.metrics,
         answers=bot.role != "intake",
+        warnings=bot.warnings,
     )
     routes = [*health_routes(state), *(page.routes if page else ())]
-    async with serve_page(bot.settings.web, routes):
+    adapters = [] if bot.role == "worker" else list(bot.adapters.values())
+    slack = serve_slack(bot.settings.slack, adapters)
+    async with serve_page(bot.settings.web, routes), slack:
         log.info("bot.started", role=bot.role, adapters=sorted(bot.adapters))
         await _run_until(bot, stop)
         log.info("bot.stopped", role=bot.role)
@@ -162,18 +166,9 @@ def _page_lines(settings: Settings, page: BrowserAdapter | None) -> list[str]:
 def platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
     adapters: list[ChatAdapter] = []
     slack, discord = settings.slack, settings.discord
-    if slack.bot_token is not None and slack.app_token is not None:
-        from adapters.chat.slack import SlackAdapter
-
-        adapters.append(
-            SlackAdapter(
-                bot_token=slack.bot_token.get_secret_value(),
-                app_token=slack.app_token.get_secret_value(),
-                api_url=slack.api_url,
-                updates_per_minute=slack.updates_per_minute,
-                agent=slack.agent,
-            )
-        )
+    rules = rules_of(settings.channels, settings.channel_defaults)
+    if slack.enabled:
+        adapters.append(slack_adapter(slack, stores, rules))
     if discord.token is not None:
         from adapters.chat.discord import DiscordAdapter, Shards
         from adapters.chat.identifies import PER_DAY
@@ -186,10 +181,10 @@ def platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
                 gateway_url=discord.gateway_url,
                 shards=Shards(count, discord.shard_ids or tuple(range(count))) if count else None,
                 identifies=stores.identifies("discord", per_day=PER_DAY),
+                rules=rules,
             )
         )
     if settings.mattermost.enabled:
-        rules = rules_of(settings.channels, settings.channel_defaults)
         adapters.append(open_adapter(settings.mattermost, rules))
     return adapters
 

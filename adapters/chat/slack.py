@@ -12,7 +12,7 @@ import structlog
 from adapters.chat.slack_api import SlackApi, token_of
 from adapters.chat.slack_blocks import PART_CHARS
 from adapters.chat.slack_doctor import diagnose
-from adapters.chat.slack_door import Door, HttpSetup
+from adapters.chat.slack_door import Door, HttpSetup, OAuth
 from adapters.chat.slack_events import FILE_OF
 from adapters.chat.slack_installs import Installation, InstallRecords, Installs
 from adapters.chat.slack_pacing import delete
@@ -32,7 +32,7 @@ from adapters.chat.types import (
 )
 from tools.identity import ConversationKey, tenant_of
 
-__all__ = ["HttpSetup", "SlackAdapter", "diagnose"]
+__all__ = ["HttpSetup", "OAuth", "SlackAdapter", "diagnose"]
 
 log = structlog.get_logger(__name__)
 
