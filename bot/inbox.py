@@ -156,7 +156,9 @@ class BotInbox:
             raise NotAccepted(str(error)) from error
         log.info("event.revised", adapter=message.adapter, came=change.name)
 
-    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+    async def retract(
+        self, adapter: str, tenant: str, event_id: str, *, with_answer: bool = True
+    ) -> None:
         """A deletion: nothing answers it any more, and what did is taken away."""
         try:
             heard = await self._changes.heard(tenant, event_id)
@@ -165,8 +167,10 @@ class BotInbox:
                 return
             turn_id = turn_id_of(tenant, event_id)
             change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)
-            if change is Change.TOO_LATE and (
-                answered := read_answered(await self._changes.answer(heard.key, turn_id))
+            if (
+                with_answer
+                and change is Change.TOO_LATE
+                and (answered := read_answered(await self._changes.answer(heard.key, turn_id)))
             ):
                 now = self._clock()
                 event = erasing(

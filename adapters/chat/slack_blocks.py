@@ -1,27 +1,45 @@
-"""What a message of ours is made of: a markdown block, buttons, the mark it is found by."""
+"""What a message of ours is made of: markdown, tables, buttons, the mark it is found by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from adapters.chat.slack_tables import table_block, with_table
 from adapters.chat.slack_text import fallback, unpinged
 
 PART_CHARS = 11_000  # a markdown block takes 12,000
 MARK = "firstline_part"
 STOP = "firstline_stop"
 AGAIN = "firstline_again"
-PRESSES: Mapping[str, Literal["stop", "again"]] = {STOP: "stop", AGAIN: "again"}
-_LABELS = {STOP: "Stop", AGAIN: "Try again"}
+UP, DOWN = "firstline_up", "firstline_down"
+PRESSES: Mapping[str, Literal["stop", "again", "up", "down"]] = {
+    STOP: "stop",
+    AGAIN: "again",
+    UP: "up",
+    DOWN: "down",
+}
+NO_TABLES = frozenset(  # what Slack says where it takes no table after all
+    {"invalid_attachments", "invalid_blocks", "invalid_blocks_format", "only_one_table_allowed"}
+)
+_LABELS = {STOP: "Stop", AGAIN: "Try again", UP: "👍", DOWN: "👎"}
+_SAID = {UP: "Good answer", DOWN: "Bad answer"}  # for who hears the page
 
 
-def content(channel: str, text: str, *, buttons: Mapping[str, str] | None = None) -> dict[str, Any]:
+def content(
+    channel: str,
+    text: str,
+    *,
+    buttons: Mapping[str, str] | None = None,
+    tables: bool = False,
+) -> dict[str, Any]:
     """Arguments of a post or an edit; links never unfold and nobody can be pinged.
 
     `buttons` maps action ids to the event id they carry; an edit without them removes them.
+    `tables` shows the first table that keeps Slack's limits as one; others stay Markdown.
     """
     shown = unpinged(text.strip("\n")) if text.strip() else "…"
-    blocks: list[dict[str, Any]] = [{"type": "markdown", "text": shown}]
+    blocks = _blocks(shown) if tables else [_markdown(shown)]
     if buttons:
         blocks.append({"type": "actions", "elements": [_button(*each) for each in buttons.items()]})
     return {
@@ -33,6 +51,16 @@ def content(channel: str, text: str, *, buttons: Mapping[str, str] | None = None
         "parse": "none",
         "link_names": False,
     }
+
+
+def has_table(args: Mapping[str, Any]) -> bool:
+    return any(each["type"] == "table" for each in args["blocks"])
+
+
+def under_answer(event_id: str, *, again: bool, rating: bool) -> dict[str, str]:
+    """The buttons under a final answer."""
+    wanted = {AGAIN: again, UP: rating, DOWN: rating}
+    return {action_id: event_id for action_id, is_there in wanted.items() if is_there}
 
 
 def mark(token: str) -> dict[str, Any]:
@@ -51,6 +79,19 @@ def button_values(message: Mapping[str, Any], action_id: str) -> list[str]:
     return [str(each.get("value", "")) for each in elements if each.get("action_id") == action_id]
 
 
+def _blocks(shown: str) -> list[dict[str, Any]]:
+    if (found := with_table(shown)) is None:
+        return [_markdown(shown)]
+    before, rows, aligned, after = found
+    around = [_markdown(each) if each.strip() else None for each in (before, after)]
+    return [each for each in (around[0], table_block(rows, aligned), around[1]) if each]
+
+
+def _markdown(text: str) -> dict[str, Any]:
+    return {"type": "markdown", "text": text}
+
+
 def _button(action_id: str, event_id: str) -> dict[str, Any]:
-    label = {"type": "plain_text", "text": _LABELS[action_id]}
-    return {"type": "button", "action_id": action_id, "text": label, "value": event_id}
+    label = {"type": "plain_text", "text": _LABELS[action_id], "emoji": True}
+    button = {"type": "button", "action_id": action_id, "text": label, "value": event_id}
+    return button | ({"accessibility_label": _SAID[action_id]} if action_id in _SAID else {})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,6 +13,7 @@ from yarl import URL
 
 from adapters.chat.slack_api import SlackApi
 from adapters.chat.slack_events import Edited, EventReader, Removed
+from adapters.chat.slack_heard import Heard
 from adapters.chat.slack_shortcuts import EXCUSES, Shortcuts, refusal
 from adapters.chat.slack_text import escaped
 from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Receipt
@@ -22,8 +22,19 @@ log = structlog.get_logger(__name__)
 
 ACK_WITHIN_S = 2.0  # Slack waits 3 s
 _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
-_REMOVED = 2_000  # deletions remembered
+_OPENED = frozenset({"app_home_opened", "assistant_thread_started"})
+# True: it can't come back, so what was answered there goes too
+_CLOSED = {
+    "channel_deleted": True,
+    "group_deleted": True,
+    "channel_archive": False,
+    "group_archive": False,
+    "channel_left": False,
+    "group_left": False,
+}
 _TRY_AGAIN = "I can't take this right now. Please try again in a minute."
+
+Opened = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
 
 
 class Intake:
@@ -36,13 +47,16 @@ class Intake:
         api: SlackApi,
         *,
         ask: str,
+        heard: Heard,
         shortcuts: Shortcuts,
+        opened: Sequence[Opened] = (),
         refused: Callable[[], None] = lambda: None,
     ) -> None:
+        """`opened` are told, beside the ack, that a person opened the app."""
         self._inbox, self._reader, self._api, self._ask = inbox, reader, api, ask
-        self._shortcuts, self._refused = shortcuts, refused
+        self._heard, self._shortcuts = heard, shortcuts
+        self._opened, self._refused = opened, refused
         self._late: set[asyncio.Task[None]] = set()
-        self._removed = OrderedDict[str, None]()
 
     async def take(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """200 acknowledges it, 503 makes Slack send it again."""
@@ -70,25 +84,32 @@ class Intake:
             task.cancel()
 
     async def _event(self, event: Mapping[str, Any]) -> None:
+        kind = event.get("type")
+        if kind in _OPENED:
+            for opened in self._opened:
+                self._beside(opened(event), name="slack opened")
+            return
+        if kind in _CLOSED:
+            await self._closed(str(event.get("channel") or ""), with_answers=_CLOSED[kind])
+            return
         for press in await self._reader.read_native_stop(event):
             await self._inbox.press(press)
         match await self._reader.read(event):
             case Message() as message:
-                await self._accept(message)
+                await self._heard.accept(message)
             case Edited(message, at, is_asked):
-                if not is_asked or await self._accept(message) is Receipt.DUPLICATE:
+                if not is_asked or await self._heard.accept(message) is Receipt.DUPLICATE:
                     await self._inbox.revise(message, edited_at=at)
             case Removed(tenant, event_id):
-                self._removed[event_id] = None
-                while len(self._removed) > _REMOVED:
-                    self._removed.popitem(last=False)
+                self._heard.removed(event_id)
                 await self._inbox.retract(self._reader.adapter, tenant, event_id)
 
-    async def _accept(self, message: Message) -> Receipt:
-        """A deletion may overtake the message, above all where it had to be sent again."""
-        if message.event_id in self._removed:
-            return Receipt.ACCEPTED
-        return await self._inbox.accept(message)
+    async def _closed(self, channel: str, *, with_answers: bool) -> None:
+        """Nobody can be answered there any more; what was answered stays readable in an archive."""
+        for event_id in self._heard.events_in(channel):
+            await self._inbox.retract(
+                self._reader.adapter, self._reader.tenant, event_id, with_answer=with_answers
+            )
 
     async def _command(self, body: Mapping[str, Any]) -> dict[str, Any]:
         work = asyncio.create_task(self._run(body), name="slack command")
@@ -114,7 +135,7 @@ class Intake:
         message = self._reader.question(
             command, trigger_id=str(body.get("trigger_id", "")), sent_at=time.time()
         )
-        return EXCUSES.get(await self._inbox.accept(message), "")
+        return EXCUSES.get(await self._heard.accept(message), "")
 
     async def _pressed(self, body: Mapping[str, Any]) -> None:
         """A press is told its answer beside the acknowledgement: Slack shows none within."""
@@ -148,7 +169,10 @@ class Intake:
             return 503, {}
 
     def _answer_later(self, work: asyncio.Task[str], body: Mapping[str, Any]) -> None:
-        task = asyncio.create_task(self._answer(work, body), name="slack late answer")
+        self._beside(self._answer(work, body), name="slack late answer")
+
+    def _beside(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 

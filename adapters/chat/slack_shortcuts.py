@@ -15,10 +15,11 @@ from adapters.chat.safe_text import sound
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_errors import sentence_of
 from adapters.chat.slack_events import EventReader
+from adapters.chat.slack_heard import Heard
 from adapters.chat.slack_pacing import Pools, call_when_free
 from adapters.chat.slack_text import unpinged
 from adapters.chat.splitting import clip
-from adapters.chat.types import Inbox, Receipt
+from adapters.chat.types import Receipt
 
 DESCRIBE, SUMMARISE, ASK = "firstline_describe", "firstline_summarise", "firstline_ask_about"
 QUESTION, INPUT = "firstline_question", "firstline_text"
@@ -71,8 +72,8 @@ class Shortcuts:
     Raises `NotAccepted` and `DeliveryError`: then nothing was stored.
     """
 
-    def __init__(self, api: SlackApi, pools: Pools, reader: EventReader, inbox: Inbox) -> None:
-        self._api, self._pools, self._reader, self._inbox = api, pools, reader, inbox
+    def __init__(self, api: SlackApi, pools: Pools, reader: EventReader, heard: Heard) -> None:
+        self._api, self._pools, self._reader, self._heard = api, pools, reader, heard
 
     async def used(self, body: Mapping[str, Any]) -> str:
         """A shortcut was used; the sentence for who used it, empty when all is well."""
@@ -153,7 +154,7 @@ class Shortcuts:
             files=files or (),
             quoted=quoted,
         )
-        return EXCUSES.get(await self._inbox.accept(message), "")
+        return EXCUSES.get(await self._heard.accept(message), "")
 
     async def _is_here(self, channel: str) -> bool:
         """A shortcut can be used where the bot may not answer."""

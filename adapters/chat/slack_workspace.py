@@ -11,8 +11,11 @@ from adapters.chat.slack_backfill import Backfill
 from adapters.chat.slack_directory import Directory
 from adapters.chat.slack_events import EventReader
 from adapters.chat.slack_files import SlackFiles
+from adapters.chat.slack_heard import Heard
+from adapters.chat.slack_home import Home, home_view
 from adapters.chat.slack_intake import Intake
 from adapters.chat.slack_pacing import Pools
+from adapters.chat.slack_prompts import DEFAULT_PROMPTS, Prompt, Prompts
 from adapters.chat.slack_reply import SlackReply
 from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_shortcuts import Shortcuts
@@ -34,6 +37,8 @@ class Setup:
     backfill_again_s: float
     agent: bool
     rules: ChannelRules = usual
+    prompts: tuple[Prompt, ...] = DEFAULT_PROMPTS
+    feedback: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,18 @@ class Workspace:
             rules=setup.rules,
         )
         backfill = Backfill(self.api, self.pools, reader, inbox, again_s=setup.backfill_again_s)
-        shortcuts = Shortcuts(self.api, self.pools, reader, inbox)
+        heard = Heard(inbox)
         intake = Intake(
             inbox,
             reader,
             self.api,
             ask=setup.ask_command,
-            shortcuts=shortcuts,
+            heard=heard,
+            shortcuts=Shortcuts(self.api, self.pools, reader, heard),
+            opened=(
+                Home(self.api, home_view(ask_command=setup.ask_command)).opened,
+                Prompts(self.api, setup.prompts, agent=setup.agent).opened,
+            ),
             refused=backfill.refused,
         )
         return Line(bot, intake, backfill)

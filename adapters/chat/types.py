@@ -244,8 +244,10 @@ class Inbox(Protocol):
         """
         ...
 
-    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
-        """What a person said was deleted."""
+    async def retract(
+        self, adapter: str, tenant: str, event_id: str, *, with_answer: bool = True
+    ) -> None:
+        """What a person said was deleted; without `with_answer` an answer it has stays."""
         ...
 
     async def press(self, press: Press) -> str:

@@ -55,7 +55,9 @@ class NothingChanges:
     async def revise(self, message: Message, *, edited_at: float) -> None:
         raise NotAccepted("no edits here")
 
-    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+    async def retract(
+        self, adapter: str, tenant: str, event_id: str, *, with_answer: bool = True
+    ) -> None:
         raise NotAccepted("no deletions here")
 
     async def press(self, press: Press) -> str:
@@ -104,7 +106,9 @@ class RecordingInbox:
         self._heard()
         self.revised.append((message, edited_at))
 
-    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+    async def retract(
+        self, adapter: str, tenant: str, event_id: str, *, with_answer: bool = True
+    ) -> None:
         self._heard()
         self.retracted.append((adapter, tenant, event_id))
 

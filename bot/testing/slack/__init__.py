@@ -34,7 +34,7 @@ ALL_SCOPES = frozenset(
         for verb in ("history", "read")
     }
     | {"app_mentions:read", "chat:write", "commands", "files:read", "files:write"}
-    | {"users:read"}
+    | {"users:read", "assistant:write"}
 )
 LOGIN_PAGE = "<!DOCTYPE html><html><head><title>Slack</title></head><body>Sign in</body></html>"
 

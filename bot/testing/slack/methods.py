@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bot.testing.slack.blocks import fault_of
 from bot.testing.slack.world import TEXT_CUT, Channel, Posted
 
 if TYPE_CHECKING:
     from bot.testing.slack import SlackTwin
 
 Json = dict[str, Any]
-MARKDOWN_CHARS = 12_000  # over all markdown blocks of one message
-BLOCKS = 50
 
 
 class Refused(Exception):
@@ -180,7 +179,8 @@ def _content(args: Json) -> tuple[Json, Json]:
     text, blocks = str(args.get("text") or ""), args.get("blocks")
     if not text and not blocks:
         raise Refused("no_text")
-    _check_blocks(blocks or [])
+    if fault := fault_of(blocks or []):
+        raise Refused(fault)
     metadata = args.get("metadata")
     if metadata is not None and (
         not isinstance(metadata.get("event_type"), str)
@@ -193,37 +193,6 @@ def _content(args: Json) -> tuple[Json, Json]:
     sent |= {"blocks": blocks} if blocks else {}
     sent |= {"metadata": metadata} if metadata is not None else {}
     return sent, {"warning": "message_truncated"} if len(text) > TEXT_CUT else {}
-
-
-def _check_blocks(blocks: list[Json]) -> None:
-    if len(blocks) > BLOCKS:
-        raise Refused("invalid_blocks")
-    markdown = [block for block in blocks if block.get("type") == "markdown"]
-    actions = [block for block in blocks if block.get("type") == "actions"]
-    if len(markdown) + len(actions) < len(blocks) or not all(map(_is_actions, actions)):
-        raise Refused("invalid_blocks")
-    if not all(block.get("text") for block in markdown):
-        raise Refused("invalid_blocks")
-    if sum(len(block["text"]) for block in markdown) > MARKDOWN_CHARS:
-        raise Refused("msg_blocks_too_long")
-
-
-def _is_actions(block: Json) -> bool:
-    """1 to 25 buttons with the platform's lengths, each with an action id of its own."""
-    buttons = block.get("elements") or []
-    ids = {str(button.get("action_id", "")) for button in buttons}
-    return 0 < len(buttons) <= 25 and len(ids) == len(buttons) and all(map(_is_button, buttons))
-
-
-def _is_button(button: Json) -> bool:
-    label = button.get("text") or {}
-    return (
-        button.get("type") == "button"
-        and label.get("type") == "plain_text"
-        and 0 < len(label.get("text", "")) <= 75
-        and 0 < len(button.get("action_id", "")) <= 255
-        and len(button.get("value", "")) <= 2000
-    )
 
 
 def _bot_message(slack: SlackTwin, channel: Channel, sent: Json, thread: str | None) -> Posted:

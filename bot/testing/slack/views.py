@@ -173,4 +173,4 @@ def _text(holder: Json, name: str) -> str:
 METHODS["views.open"] = open_view
 METHODS["views.publish"] = publish
 METHODS["assistant.threads.setSuggestedPrompts"] = set_prompts
-SCOPES["assistant.threads.setSuggestedPrompts"] = frozenset({"assistant:write", "chat:write"})
+SCOPES["assistant.threads.setSuggestedPrompts"] = frozenset({"assistant:write"})

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bot.testing.slack.blocks import text_of
+
 Json = dict[str, Any]
 ChannelKind = Literal["public", "private", "im", "ext_shared"]
 UserKind = Literal["member", "guest", "external", "bot"]
@@ -124,7 +126,7 @@ def shown_text(sent: Json) -> str:
     if not blocks:
         text = str(sent.get("text", ""))
         return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    return "\n".join(str(block["text"]) for block in blocks if "text" in block)
+    return "\n".join(filter(None, map(text_of, blocks)))
 
 
 class World:

@@ -43,7 +43,9 @@ class RecordingInbox:
         self._refuse()
         self.revised.append((message, edited_at))
 
-    async def retract(self, adapter: str, tenant: str, event_id: str) -> None:
+    async def retract(
+        self, adapter: str, tenant: str, event_id: str, *, with_answer: bool = True
+    ) -> None:
         self._refuse()
         self.retracted.append((adapter, tenant, event_id))
 
