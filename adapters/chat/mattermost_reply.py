@@ -19,7 +19,7 @@ PART_CHARS = 12_000  # a post takes 16,383 (MaxPostSize of a server that was not
 PENDING_KNOWN_S = 20.0  # the server's cache keeps a pending post's id for 30 s
 MARK = "firstline_part"
 WAITING = "_Thinking…_"
-_PING = re.compile(r"(?<![A-Za-z0-9])@")
+_PING = re.compile(r"(?<![A-Za-z0-9])@|@(?=(?:all|channel|here)(?![\w.-]))", re.IGNORECASE)
 _IMAGE = re.compile(r"!(?=\[[^\]\n]{0,1000}\][(\[])")
 _CODE = re.compile(r"(^[ \t>]*(?:```|~~~).*?(?:^[ \t>]*(?:```|~~~)[ \t]*$|\Z))", re.M | re.S)
 

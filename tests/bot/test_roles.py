@@ -153,7 +153,7 @@ def test_a_role_without_a_shared_redis_or_a_platform_is_refused_with_the_remedy(
 
     assert (lonely.returncode, nowhere.returncode) == (2, 2)
     assert "set REDIS_URL" in lonely.stderr
-    assert "set the tokens of Slack or Discord" in nowhere.stderr
+    assert "set the tokens of Slack, Discord or Mattermost" in nowhere.stderr
 
 
 def test_an_unknown_role_is_wrong_usage(tmp_path: Path) -> None:

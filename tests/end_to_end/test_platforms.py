@@ -5,6 +5,7 @@ The bot is a process of its own; the model is scripted and speaks over HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ from adapters.models.scripted import Reply, Say, Step, demo_policy
 from adapters.models.scripted_server import ScriptedServer
 from agents.ports import ModelRequest
 from bot.testing.discord import DiscordTwin
+from bot.testing.mattermost import MattermostTwin
 from bot.testing.slack import SlackTwin
 from tests.end_to_end.bot_process import bot_process
 from tests.pictures import encoded
@@ -128,11 +130,65 @@ users = ["{discord.alice.id}"]
         await self.discord.wait_connected()
 
 
+class OnMattermost:
+    def __init__(self, server: MattermostTwin) -> None:
+        self.server = server
+        self.user = server.add_user("alice".ljust(26, "0"))
+        self.channel, self.root = server.add_channel("general".ljust(26, "0")), ""
+        self.settings = f"""
+[mattermost]
+url = "{server.url}"
+calls_per_s = 50
+[mattermost.allow]
+teams = ["{server.world.team_id}"]
+channels = ["{self.channel}"]
+users = ["{self.user}"]
+"""
+        self.environ = {"MATTERMOST_TOKEN": server.token}
+
+    async def say(
+        self, text: str, *, files: tuple[tuple[str, bytes], ...] = (), told: int = 2
+    ) -> None:
+        """Told twice: the socket promises no more than that."""
+        said = await self.server.say(
+            self.user,
+            self.channel,
+            text,
+            root=self.root,
+            files=files,
+            mention_bot=not self.root,
+            told=told,
+        )
+        self.root = self.root or said
+
+    def replies(self) -> list[str]:
+        return self.server.replies(self.channel)
+
+    def drafts(self) -> list[str]:
+        return self.server.edits_of(self.server.posts(self.channel)[-1]["id"])
+
+    async def wait_for_reply(self, number: int, ending: str) -> str:
+        """Drafts come quickly here: the text is whole when it has stopped growing."""
+        await self.server.wait_for(
+            lambda: len(self.replies()) >= number and ending in self.replies()[-1], 25
+        )
+        seen = ""
+        while seen != self.replies()[-1]:
+            seen = self.replies()[-1]
+            await asyncio.sleep(1.0)
+        return seen
+
+    async def wait_connected(self) -> None:
+        await self.server.sockets.connected(20)
+
+
 @asynccontextmanager
 async def platform_named(name: str) -> AsyncIterator[Platform]:
     async with AsyncExitStack() as stack:
         if name == "slack":
             yield OnSlack(await stack.enter_async_context(SlackTwin()))
+        elif name == "mattermost":
+            yield OnMattermost(await stack.enter_async_context(MattermostTwin()))
         else:
             yield OnDiscord(await stack.enter_async_context(DiscordTwin()))
 
@@ -167,7 +223,7 @@ sweep_s = 0.5
 """
 
 
-@pytest.mark.parametrize("name", ["slack", "discord"])
+@pytest.mark.parametrize("name", ["slack", "discord", "mattermost"])
 async def test_a_message_with_a_picture_is_answered_in_its_thread_and_remembered_after_a_kill(
     name: str, tmp_path: Path
 ) -> None:
@@ -196,7 +252,7 @@ async def test_a_message_with_a_picture_is_answered_in_its_thread_and_remembered
         assert len(platform.replies()) == 3
 
 
-@pytest.mark.parametrize("name", ["slack", "discord"])
+@pytest.mark.parametrize("name", ["slack", "discord", "mattermost"])
 async def test_a_turn_whose_process_was_killed_is_finished_by_the_next_one(
     name: str, tmp_path: Path
 ) -> None:

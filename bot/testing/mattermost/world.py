@@ -48,14 +48,14 @@ class Channel:
 
 @dataclass(slots=True)
 class World:
-    team_id: str = "teamtwin"
+    team_id: str = "team".ljust(26, "0")  # ids are 26 letters and digits
     token: str = "mattermost-twin-token"
     users: dict[str, User] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     posts: dict[str, Json] = field(default_factory=dict)
     files: dict[str, tuple[Json, bytes]] = field(default_factory=dict)
     edits: list[tuple[str, str]] = field(default_factory=list)
-    bot: User = field(default_factory=lambda: User("botuser", "firstline", is_bot=True))
+    bot: User = field(default_factory=lambda: User("bot".ljust(26, "0"), "firstline", is_bot=True))
     _clock_ms: int = 0
 
     def __post_init__(self) -> None:
