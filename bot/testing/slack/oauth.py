@@ -7,6 +7,7 @@ import uuid
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 from aiohttp import web
 
 from bot.testing.slack import SlackTwin
@@ -26,6 +27,7 @@ class SlackApp:
         self.base_url = self.events_url = ""
         self.exchanged: list[str] = []
         self.enterprise_id: str | None = None  # set: installing is for the whole organisation
+        self._origins: dict[str, str] = {}
         self._codes: dict[str, tuple[str, str]] = {}
         self._runner: web.AppRunner | None = None
 
@@ -36,6 +38,7 @@ class SlackApp:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/api/{method}", self._serve)
+        app.router.add_get("/files-pri/{file_id}/download/{name}", self._download)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -61,6 +64,7 @@ class SlackApp:
         slack.world.bot_user_id, slack.bot_token = f"U{team_id}BOT", f"xoxb-{team_id}"
         slack.world.add_user(slack.world.bot_user_id, "bot")
         self.workspaces[team_id] = await slack.__aenter__()
+        self._origins[team_id], slack.base_url = slack.base_url, self.base_url
         return slack
 
     def listen_at(self, url: str) -> None:
@@ -94,6 +98,17 @@ class SlackApp:
                 return await slack.web.serve(request)
         error = "account_inactive" if token.startswith("xoxb-") else "invalid_auth"
         return web.json_response({"ok": False, "error": error})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """From the workspace that keeps the file, with whatever token came along."""
+        file_id = request.match_info["file_id"]
+        keeps = (team for team, each in self.workspaces.items() if file_id in each.world.files)
+        headers = {"Authorization": request.headers.get("Authorization", "")}
+        where = self._origins[next(keeps)] + request.path
+        async with aiohttp.ClientSession() as session, session.get(where, headers=headers) as got:
+            return web.Response(
+                body=await got.read(), status=got.status, content_type=got.content_type
+            )
 
     async def _exchange(self, request: web.Request) -> Json:
         pair = base64.b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
