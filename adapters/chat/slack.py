@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from adapters.chat.slack_api import SlackApi, token_of
@@ -80,7 +81,6 @@ class SlackAdapter:
         self._installs = Installs(installs, changed=self._look_again) if installs else None
         self._workspaces: dict[str, Workspace] = {}
         self._lines: dict[str, Line] = {}
-        self._own_team = asyncio.Event()
         self._own: Bot | None = None
         self._app_api = SlackApi(name=name, tokens=token_of(bot_token), api_url=api_url)
         self._socket = Socket(self._app_api, app_token=app_token, name=name) if app_token else None
@@ -180,7 +180,6 @@ class SlackAdapter:
         )
         enterprise = str(who.get("enterprise_id") or "") if who.get("is_enterprise_install") else ""
         self._own = Bot(str(who["team_id"]), str(who["user_id"]), enterprise)
-        self._own_team.set()
 
     async def _first_lines(self, inbox: Inbox) -> list[Line]:
         """The lines of what is known already, each with its marks as they were before."""
@@ -213,11 +212,13 @@ class SlackAdapter:
             await delete(known.api, known.pools, message_id)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
-        return await self._of_file(attachment).files.fetch(attachment, max_bytes=max_bytes)
-
-    def _of_file(self, attachment: Attachment) -> Workspace:
-        team, mark, _ = attachment.locator.partition(FILE_OF)
-        return self._workspace(team if mark and team.isalnum() else self._own_team_id())
+        team, mark, where = attachment.locator.partition(FILE_OF)
+        if not (mark and team.isalnum()):  # from before the bot served several
+            return await self._workspace(self._own_team_id()).files.fetch(
+                attachment, max_bytes=max_bytes
+            )
+        attachment = msgspec.structs.replace(attachment, locator=where)
+        return await self._workspace(team).files.fetch(attachment, max_bytes=max_bytes)
 
     def _of(self, tenant: str) -> Workspace:
         return self._workspace(self._team_of(tenant))
