@@ -91,7 +91,7 @@ models-matrix: $(ENGINES)/.stamp
 
 # First the flood (J1), which compares times and wants the machine to itself; then the half hour
 # of load (J2) beside all others, two at a time, for they mostly wait. Each writes its figure into
-# docs/reliability.md. About fifty minutes on two cores.
+# docs/reliability.md. About 33 minutes on two cores.
 LOAD := tests/drills/test_load.py
 drill: $(VENV)/.dev-stamp
 	@failed=0; \
