@@ -25,6 +25,7 @@ from bot.cli_frame import (
 )
 from bot.cli_memory import memory_app
 from bot.cli_models import models_app
+from bot.cli_slack import slack_app
 from bot.cli_store import audit, dead_app
 from bot.roles import ProcessRole, RoleRefused, check_role
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(dead_app, name="dead")
+app.add_typer(slack_app, name="slack")
 app.add_typer(memory_app, name="memory")
 app.add_typer(feedback_app, name="feedback")
 app.command()(audit)
