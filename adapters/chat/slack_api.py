@@ -14,6 +14,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.chat.ours import request_tracing
+from adapters.chat.slack_errors import Told, meaning_of, remedy_of
 from adapters.chat.types import DeliveryError, NotAccepted
 
 log = structlog.get_logger(__name__)
@@ -49,14 +50,10 @@ TOKEN_ERRORS = frozenset(
         "token_revoked",
     }
 )
-_TRANSIENT = frozenset({"fatal_error", "internal_error", "request_timeout", "service_unavailable"})
+# What the SDK raises when a proxy answers with a page or a list in place of Slack's object
+_NO_JSON = (AttributeError, TypeError, ValueError)
+_TOO_FAST = frozenset({"rate_limited", "ratelimited"})
 _READS = ("users.info", "conversations.", "files.info", "files.getUploadURLExternal")
-_REMEDIES = {
-    "channel_not_found": "invite the bot to the channel",
-    "not_in_channel": "invite the bot to the channel",
-    "is_archived": "the channel is archived",
-    "restricted_action": "the workspace forbids the bot to post there",
-}
 
 
 class SlackCallError(DeliveryError):
@@ -72,15 +69,15 @@ class SlackCallError(DeliveryError):
         needed: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        remedy = f"add the scope {needed} and reinstall the app" if needed else _REMEDIES.get(error)
+        remedy = remedy_of(error, needed=needed)
         detail = f"{method} failed ({error or 'no answer'})" + (f"; {remedy}" if remedy else "")
         super().__init__(adapter, detail, retryable=retryable)
-        self.error, self.retry_after_s = error, retry_after_s
+        self.error, self.needed, self.retry_after_s = error, needed, retry_after_s
 
     @property
     def doubtful(self) -> bool:
-        """No answer came: Slack may or may not have done it."""
-        return not self.error
+        """No answer came, or none to rely on: Slack may or may not have done it."""
+        return not self.error or meaning_of(self.error).may_be_done
 
 
 class SlackApi:
@@ -102,6 +99,7 @@ class SlackApi:
         self._name, self._tokens, self._team_id, self._clock = name, tokens, team_id, clock
         self.refused = ""  # Slack's word for why the token is good for nothing
         self._refused_token, self._look_at = "", 0.0
+        self._told = Told(adapter=name)
         quiet = logging.getLogger("adapters.chat.slack.sdk")
         # The SDK writes whole payloads at DEBUG, and at WARNING advice on how to build an app.
         quiet.setLevel(logging.ERROR)
@@ -205,8 +203,11 @@ class SlackApi:
             refused = self._refused(method, error)
             if token and refused.error in TOKEN_ERRORS:
                 self.refuse(refused.error, token)
+            elif not refused.retryable:
+                channel = str(args.get("channel") or args.get("channel_id") or "")
+                self._told.tell(refused.error, method, channel, needed=refused.needed)
             raise refused from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, *_NO_JSON) as error:
             raise SlackCallError(self._name, method, "", retryable=True) from error
         finally:
             self._in_flight -= 1
@@ -228,15 +229,17 @@ class SlackApi:
         status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 200))
         data = getattr(answer, "data", None)
         body: Mapping[str, Any] = data if isinstance(data, dict) else {}
-        word = str(body.get("error") or f"http_{status}")
+        word = "" if status >= 500 else str(body.get("error") or "")
+        if not word and 300 <= status < 500:
+            word = f"http_{status}"
         retry_after_s = None
-        if status == 429 or word == "ratelimited":
+        if status == 429 or word in _TOO_FAST:
             retry_after_s = _seconds(answer.headers.get("Retry-After"))
         return SlackCallError(
             self._name,
             method,
-            "" if status >= 500 else word,
-            retryable=status >= 429 or word in _TRANSIENT or retry_after_s is not None,
+            word,
+            retryable=not word or retry_after_s is not None or meaning_of(word).passes,
             needed=str(body.get("needed", "")),
             retry_after_s=retry_after_s,
         )

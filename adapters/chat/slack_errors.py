@@ -120,6 +120,7 @@ ERRORS: Mapping[str, Meaning] = {
     "metadata_too_large": _OURS,
     "unknown_method": Meaning(remedy="this Slack has no such method; check the API address"),
     "method_deprecated": Meaning(remedy="update the bot: Slack retired the method"),
+    "http_408": _DOUBTFUL,
     "http_403": Meaning(remedy="a proxy or Slack refuses this machine; check the way out"),
     "http_404": Meaning(remedy="the API address is not Slack's; check slack.api_url"),
 }
@@ -128,6 +129,11 @@ _UNKNOWN = Meaning()
 
 def meaning_of(code: str) -> Meaning:
     return ERRORS.get(code, _UNKNOWN)
+
+
+def remedy_of(code: str, *, needed: str = "") -> str:
+    """What the operator can do, or nothing; `needed` is the scope that Slack misses."""
+    return f"add the scope {needed} and reinstall the app" if needed else meaning_of(code).remedy
 
 
 def sentence_of(code: str) -> str:
@@ -142,9 +148,8 @@ class Told:
         self._adapter = adapter
         self._told = OrderedDict[tuple[str, str], None]()
 
-    def tell(self, code: str, *, method: str, channel: str, needed: str = "") -> None:
-        remedy = f"add the scope {needed} and reinstall the app" if needed else ""
-        remedy = remedy or meaning_of(code).remedy
+    def tell(self, code: str, method: str, channel: str, *, needed: str = "") -> None:
+        remedy = remedy_of(code, needed=needed)
         if not remedy or (channel, code) in self._told:
             return
         self._told[channel, code] = None

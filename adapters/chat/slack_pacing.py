@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +15,8 @@ from adapters.chat.types import MayShow, always
 
 LONGEST_WAIT_S = 60.0  # a longer Retry-After is given back to the caller
 _TRIES = 5
+_PAUSE_S = 0.25  # after the first failure that passes by itself; doubled each time, with jitter
+_REPEATABLE = ("agents.", "chat.delete", "chat.update", "conversations.", "files.delete", "users.")
 _CHANNELS = 2_000
 _GONE = frozenset({"message_not_found", "channel_not_found", "file_not_found", "file_deleted"})
 
@@ -73,6 +77,8 @@ async def call_when_free(
 ) -> Mapping[str, Any]:
     """Call when the pool allows; waits out a Retry-After of up to a minute.
 
+    What fails by Slack's own trouble is tried again, in all at most 5 times; not where it may
+    have been done and must not be done twice.
     Raises `NotOurs`, and sends nothing, when `may_show` says no by then.
     """
     for tries_left in reversed(range(_TRIES)):
@@ -83,11 +89,19 @@ async def call_when_free(
         except SlackCallError as error:
             wait_s = error.retry_after_s
             if wait_s is None:
-                raise
+                is_safe = method.startswith(_REPEATABLE) or not error.doubtful
+                if not (error.retryable and is_safe and tries_left):
+                    raise
+                await asyncio.sleep(_jittered(_PAUSE_S * 2 ** (_TRIES - 1 - tries_left)))
+                continue
             pool.pause(wait_s)
             if wait_s > LONGEST_WAIT_S or not tries_left:
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _jittered(pause_s: float) -> float:
+    return pause_s * random.uniform(0.5, 1.5)  # noqa: S311 - spreads the load, keeps no secret
 
 
 async def delete(api: SlackApi, pools: Pools, message_id: str) -> None:

@@ -157,9 +157,18 @@ class SlackReply:
             answer = await call_when_free(
                 self._api, "chat.postMessage", args, pool, urgency, may_show=may_show
             )
+            await self._in_thread(answer)
             return str(answer["ts"])
 
         return await self._once(token, post, tried_s_ago=tried_s_ago)
+
+    async def _in_thread(self, answer: Mapping[str, Any]) -> None:
+        """What landed in the open channel, for its thread is gone, is taken away at once (D8)."""
+        said = answer.get("message")
+        if not self._thread or not said or said.get("thread_ts"):
+            return
+        await delete(self._api, self._pools, f"{self._channel}:{answer['ts']}")
+        raise SlackCallError("slack", "chat.postMessage", "thread_not_found", retryable=False)
 
     async def _share(self, file: ReplyFile, token: str) -> str:
         file_id = await upload(

@@ -170,6 +170,8 @@ def _thread(slack: SlackTwin, channel: Channel, args: Json) -> str | None:
     if thread is None:
         return None
     if (channel.channel_id, thread) not in slack.world.posted:
+        if slack.world.surfaces_orphans:
+            return None
         raise Refused("invalid_thread_ts")
     return str(thread)
 

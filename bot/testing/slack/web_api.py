@@ -7,7 +7,8 @@ import json
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _PER_CHANNEL = frozenset({"chat.postMessage"})
+
+WATCHERS: list[Callable[[str, Json], None]] = []  # told of every call to every fake Slack
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Any answer but the right one: a code with HTTP 200, or a body as it is."""
+
+    error: str = ""
+    status: int = 200
+    body: str = "<h1>Oops</h1>"
+    content_type: str = "text/html"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to_answer(self) -> web.Response:
+        if self.error:
+            body: Json = {"ok": False, "error": self.error}
+            return _answer(body, status=self.status, headers=dict(self.headers))
+        kind = self.content_type
+        return web.Response(status=self.status, text=self.body, content_type=kind)
 
 
 class WebApi:
@@ -40,6 +61,7 @@ class WebApi:
         self.latency_s = 0.0  # half before a call takes effect, half after
         self.scripted_429: dict[str, deque[float]] = {}
         self.scripted_http: dict[str, deque[int]] = {}  # a gateway's page in place of an answer
+        self.faults: dict[str, deque[Fault]] = {}  # by method, in place of its next answers
         self.cut_after: Counter[str] = Counter()  # accept, then drop the connection
         self.lands_late: dict[str, deque[float]] = {}  # drop the connection, accept afterwards
         self._recent: dict[tuple[str, str], deque[float]] = {}
@@ -68,6 +90,10 @@ class WebApi:
                 status=page.popleft(), text="<h1>Oops</h1>", content_type="text/html"
             )
         self.calls.append((time.monotonic(), method, args))
+        for watch in WATCHERS:
+            watch(method, args)
+        if faults := self.faults.get(method):
+            return faults.popleft().to_answer()
         if (late := self.lands_late.get(method)) and request.transport:
             request.transport.abort()
             asyncio.get_running_loop().call_later(

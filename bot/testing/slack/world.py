@@ -142,6 +142,7 @@ class World:
         self.channels: dict[str, Channel] = {}
         self.posted: dict[tuple[str, str], Posted] = {}
         self.files: dict[str, tuple[Json, bytes]] = {}
+        self.surfaces_orphans = False  # an answer to a thread that is gone lands in the channel
         self._last_us = 0
         self._numbers = itertools.count(1)
         self.add_user(self.bot_user_id, "bot")
@@ -195,6 +196,9 @@ class World:
             "reply_count": len(answers),
             "latest_reply": max(each.ts for each in answers),
         }
+
+    def posted_by_bot(self) -> list[Posted]:
+        return [each for each in self.posted.values() if each.user == self.bot_user_id]
 
     def thread(self, channel: str, root: str) -> list[Posted]:
         everything = (each for each in self.posted.values() if each.channel == channel)
