@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from adapters.chat.safe_text import unhidden
 from adapters.chat.sentences import mark, say
 from adapters.chat.types import Command, Message, NotAccepted, Press, Quote, Receipt
 from adapters.stores.changes import Change, Changes, Heard
@@ -288,13 +289,18 @@ class BotInbox:
         self._notify(message, say(message.locale, BUSY))
 
     def _tidied(self, message: Message) -> Message:
-        """The message as it can be stored: valid Unicode, and not longer than allowed."""
-        text = message.text[: self._max_chars].encode(errors="replace").decode()
+        """The message as it can be stored: valid, nothing hidden, not longer than allowed."""
+        text = unhidden(message.text[: self._max_chars]).encode(errors="replace").decode()
         if len(message.text) > self._max_chars:
             text += CUT.format(self._max_chars)
         locale = self._languages.of(message.locale, message.conversation)
         quotes = _bounded(message.quotes, self._max_chars)
-        return msgspec.structs.replace(message, text=text, locale=locale, quotes=quotes)
+        files = [
+            msgspec.structs.replace(each, name=unhidden(each.name)) for each in message.attachments
+        ]
+        return msgspec.structs.replace(
+            message, text=text, locale=locale, quotes=quotes, attachments=tuple(files)
+        )
 
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)

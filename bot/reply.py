@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from adapters.chat.safe_text import unhidden
 from adapters.chat.sentences import say
 from adapters.chat.splitting import clip, split_markdown
 from adapters.chat.types import Activity, Draft, ReplyFile, ReplyStream
@@ -38,7 +39,7 @@ class GrowingReply:
         return self._text
 
     def add_text(self, delta: str) -> None:
-        self._text += delta
+        self._text += unhidden(delta)
         self.has_text = True
         self.settled()
         self._show()
@@ -124,6 +125,7 @@ def final_parts(
     `part_chars` is at least 600; a footer takes at most a quarter of a part.
     """
     footer = f"\n\n_{clip(' · '.join(notes), part_chars // 4)}_" if notes else ""
+    text = unhidden(text)
     parts = split_markdown(text + footer, part_chars)
     if len(parts) <= max_parts:
         return tuple(parts) or ("",)

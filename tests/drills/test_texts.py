@@ -11,11 +11,12 @@ from discord.http import handle_message_parameters
 
 from adapters.chat.discord_commands import NO_MENTIONS
 from adapters.chat.discord_reply import preview as discord_preview
-from adapters.chat.safe_text import visible
+from adapters.chat.safe_text import unhidden, visible
 from adapters.chat.slack_blocks import PART_CHARS, content
 from adapters.chat.slack_text import preview as slack_preview
 from adapters.chat.splitting import split_markdown, split_pieces
 from adapters.chat.types import Draft
+from bot.reply import final_parts
 from tests.drills.figures import RecordFigure
 
 SEED = 20261123
@@ -169,11 +170,15 @@ def test_no_invisible_character_is_shown_and_emoji_stay_whole(
     for _ in range(texts):
         harmless = draw.choices(KEPT, k=5)
         text = "".join(each + draw.choice(HIDDEN) for each in harmless) + "a" + "\u0300" * 90
-        shown = visible(text)
-        left = set(shown) - set("\n\t\u200c\u200d")
-        hidden += any(unicodedata.category(each) in ("Cc", "Cf", "Cs", "Co") for each in left)
-        torn += not all(each in shown for each in harmless)
-        piles += "\u0300" * 5 in shown
+        for shown in (
+            visible(text),
+            unhidden(text),
+            *final_parts(text, (), part_chars=2000, max_parts=1),
+        ):
+            left = set(str(shown)) - set("\n\t\r\u200c\u200d")
+            hidden += any(unicodedata.category(each) in ("Cc", "Cf", "Cs", "Co") for each in left)
+            torn += not all(each in str(shown) for each in harmless)
+            piles += "\u0300" * 5 in str(shown)
 
     record_figure(
         row="I4",
