@@ -24,7 +24,7 @@ def _channel_id(value: object) -> object:
 
 
 def _known_id(value: str) -> str:
-    if not re.fullmatch(r"[CG][A-Z0-9]+|[0-9]{1,20}", value):
+    if not re.fullmatch(r"[CG][A-Z0-9]+|[0-9]{1,20}|[a-z0-9]{26}", value):
         raise ValueError("must be a channel's id such as C0123ABCD or 123456789012345678")
     return value
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 if TYPE_CHECKING:  # imported when first used: every pytest run of the environment loads this file
     from bot.testing.conversation import Conversation
     from bot.testing.discord import DiscordTwin
+    from bot.testing.mattermost import MattermostTwin
     from bot.testing.model import ScriptedModel
     from bot.testing.slack import SlackTwin
 
@@ -32,6 +33,15 @@ async def discord_twin() -> AsyncIterator[DiscordTwin]:
 
     async with DiscordTwin() as discord:
         yield discord
+
+
+@pytest_asyncio.fixture
+async def mattermost_twin() -> AsyncIterator[MattermostTwin]:
+    """A fake Mattermost on a loopback port."""
+    from bot.testing.mattermost import MattermostTwin
+
+    async with MattermostTwin() as server:
+        yield server
 
 
 @pytest.fixture

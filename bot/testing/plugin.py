@@ -1,6 +1,6 @@
 """The pytest plugin `firstline.testing`: a whole conversation in a test of a few lines.
 
-Fixtures: `slack_twin`, `discord_twin` (for a bot of any make), `scripted_model`,
+Fixtures: `slack_twin`, `discord_twin`, `mattermost_twin` (for a bot of any make), `scripted_model`,
 `slack_conversation`, `discord_conversation`, and `firstline_settings`, which a test module
 overrides to set something. Without pytest-asyncio there are none, and nothing fails.
 """
@@ -14,6 +14,7 @@ if importlib.util.find_spec("pytest_asyncio") is not None:
         discord_conversation,
         discord_twin,
         firstline_settings,
+        mattermost_twin,
         scripted_model,
         slack_conversation,
         slack_twin,
@@ -23,6 +24,7 @@ if importlib.util.find_spec("pytest_asyncio") is not None:
         "discord_conversation",
         "discord_twin",
         "firstline_settings",
+        "mattermost_twin",
         "scripted_model",
         "slack_conversation",
         "slack_twin",
