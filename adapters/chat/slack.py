@@ -160,6 +160,8 @@ class SlackAdapter:
                 watch = self._installs.watch() if self._installs else asyncio.sleep(0)
                 watching = group.create_task(watch, name="slack installs")
                 self._is_open = True
+                for each in self._workspaces.values():
+                    each.api.open()
                 yield
                 watching.cancel()
         finally:
@@ -237,7 +239,8 @@ class SlackAdapter:
                 return await self._token(team)
 
             made = self._workspaces[team] = Workspace(self._setup, token, team_id=team)
-            made.api.open()
+            if self._is_open:  # else a call uses a connection of its own
+                made.api.open()
         return self._workspaces[team]
 
     async def _token(self, team: str) -> str:

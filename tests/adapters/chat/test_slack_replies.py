@@ -214,17 +214,15 @@ async def test_a_wait_of_more_than_a_minute_is_given_back() -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("index", [0, 1])
-async def test_a_gateway_error_may_be_tried_again(index: int) -> None:
+async def test_a_gateway_error_may_be_tried_again() -> None:
     async with running() as bench:
         message = await asked(bench)
         reply = bench.adapter.reply(message)
         await reply.open(None)
-        method = "chat.postMessage" if index else "chat.update"
-        bench.slack.web.scripted_http[method] = deque([503])
+        bench.slack.web.scripted_http["chat.postMessage"] = deque([503])
         with pytest.raises(DeliveryError) as caught:
-            await reply.deliver(index, "part", token="t")
-        await reply.deliver(index, "part", token="t")
+            await reply.deliver(1, "part", token="t")
+        await reply.deliver(1, "part", token="t")
         await reply.aclose()
 
         assert caught.value.retryable
