@@ -17,6 +17,13 @@ _FENCE = re.compile(
     r"^(?P<prefix>[ \t>]{0,12})(?P<run>`{3,}+|~{3,}+)(?P<info>[^\n]{0,60})$", re.MULTILINE
 )
 _MARKER_AHEAD = re.compile(r"[ \t>]{0,12}(?:`{3}|~{3})")
+_CELLS = r"(?=[^\n|]*+\|)[^\n]*+"
+_RULE = r"(?=[^\n|]*+\|)(?=[^\n-]*+-)[ \t>|:-]*+"
+_TABLE = re.compile(
+    rf"^(?P<head>{_CELLS}\n{_RULE}\n)(?P<rows>(?:{_CELLS}(?:\n|\Z))++)", re.MULTILINE
+)
+_HEADING_LAST = re.compile(r"(?:^|\n)(#{1,6}[ \t][^\n]{0,200}\n+)\Z")
+_HEADING_CHARS = 240
 _SENTENCE_ENDS = (". ", "! ", "? ", ".\t", "。", "！", "？")
 
 
@@ -53,6 +60,15 @@ class _Fence:
         return ("" if body.endswith("\n") else "\n") + self.prefix + self.run
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where a table's head, its rows and what follows begin."""
+
+    start: int
+    rows: int
+    end: int
+
+
 def split_markdown(text: str, limit: int) -> list[str]:
     """The text in parts of at most `limit` characters; a blank text has no part.
 
@@ -64,12 +80,13 @@ def split_markdown(text: str, limit: int) -> list[str]:
 def split_pieces(text: str, limit: int) -> list[Piece]:
     """Cut the text; the bodies joined are the text exactly.
 
-    Prefers a blank line, then a newline, a sentence, a space. Raises `ValueError` for a
-    limit under `MIN_LIMIT`.
+    Prefers a blank line, then a newline, a sentence, a space. A table that must be cut has its
+    head again in the next piece. Raises `ValueError` for a limit under `MIN_LIMIT`.
     """
     if limit < MIN_LIMIT:
         raise ValueError(f"limit {limit} is under the smallest possible, {MIN_LIMIT}")
     fences = _Fences(text)
+    tables = _Tables(text, fences)
     pieces: list[Piece] = []
     at, opener = 0, ""
     while len(opener) + len(text) - at > limit:
@@ -78,10 +95,12 @@ def split_pieces(text: str, limit: int) -> list[Piece]:
         if torn := fences.around(cut):
             cut = fences.allowed(_best_cut(text, low, end - _CLOSER_ROOM), low)
             cut = max(cut, torn.start)
+        else:
+            cut = tables.allowed(_before_heading(text, low, cut), low)
         body, inside = text[at:cut], fences.around(cut)
         closer = inside.closer_after(body) if inside else ""
         pieces.append(Piece(body, opener, closer))
-        at, opener = cut, inside.opener if inside else ""
+        at, opener = cut, inside.opener if inside else tables.opener(cut, limit)
     return [*pieces, Piece(text[at:], opener)]
 
 
@@ -140,6 +159,47 @@ class _Fences:
         if cut <= fence.code:
             return fence.start if fence.start > low else cut
         return fence.close if low < fence.close < cut else cut
+
+
+class _Tables:
+    """The tables of a text outside its code, in order."""
+
+    def __init__(self, text: str, fences: _Fences) -> None:
+        self._text = text
+        self._tables = [
+            _Table(found.start(), found.start("rows"), found.end())
+            for found in _TABLE.finditer(text)
+            if fences.around(found.start() + 1) is None
+        ]
+        self._starts = [each.start for each in self._tables]
+
+    def _around(self, cut: int) -> _Table | None:
+        index = bisect.bisect_left(self._starts, cut) - 1
+        table = self._tables[index] if index >= 0 else None
+        return table if table and cut < table.end else None
+
+    def allowed(self, cut: int, low: int) -> int:
+        """Before the table, when that leaves a piece at least half as long, or in its head."""
+        table = self._around(cut)
+        if table is None or table.start <= low:
+            return cut
+        in_head = cut <= table.rows
+        return table.start if in_head or table.start - low >= (cut - low) // 2 else cut
+
+    def opener(self, cut: int, limit: int) -> str:
+        """The head of the table that is cut between two rows, unless it is long."""
+        table = self._around(cut)
+        if table is None or cut < table.rows or self._text[cut - 1] != "\n":
+            return ""
+        head = self._text[table.start : table.rows]
+        return head if len(head) <= limit // 4 else ""
+
+
+def _before_heading(text: str, low: int, cut: int) -> int:
+    """`cut`, or before the heading that would stand alone at the end of the piece."""
+    begin = max(low, cut - _HEADING_CHARS)
+    found = _HEADING_LAST.search(text[begin:cut]) if text[cut - 1] == "\n" else None
+    return begin + found.start(1) if found and begin + found.start(1) > low else cut
 
 
 def _find_fences(text: str) -> list[_Fence]:

@@ -10,8 +10,9 @@ from adapters.chat.splitting import MIN_LIMIT, clip, split_markdown, split_piece
 
 LIMITS = st.integers(MIN_LIMIT, 700)
 ODD = ["`" * 20, "é" * 40, "\r\n", "word ", "🇩🇪🇫🇷", "\t```", "e\u0301" * 30, "```" + "i" * 61]
+TABLE = ["| a | b |\n", "|---|---|\n", "| 1 | 2 |\n", "## b\n"]
 MARKERS = ["```", "~~~~", "```py\n", "\n```\n", "> ```\n", "\n", "\n\n", " ", ". ", "x" * 90]
-WILD = st.lists(st.sampled_from(MARKERS + ODD), max_size=60).map("".join)
+WILD = st.lists(st.sampled_from(MARKERS + ODD + TABLE), max_size=60).map("".join)
 PROSE = st.text(st.sampled_from("abc éß. \n"), min_size=1, max_size=400)
 CODE = st.builds(
     lambda indent, info, lines: f"{indent}```{info}\n" + "".join(lines) + f"{indent}```\n",
@@ -105,6 +106,34 @@ def test_a_hard_cut_never_tears_a_character(whole: str) -> None:
         assert sum(part.count(whole) for part in parts) == 1
 
 
+def test_a_table_is_kept_whole_or_has_its_head_again() -> None:
+    head, rows = "| name | size |\n|---|---|\n", "| a name | 12 |\n" * 30
+    before = "word " * 30 + "\n\n"
+
+    kept = split_markdown(before + head + "| a name | 12 |\n" * 8 + "\nThe end.", 256)
+    cut = split_markdown(head + rows, 256)
+
+    assert kept == [before, head + "| a name | 12 |\n" * 8 + "\nThe end."]
+    assert len(cut) > 1
+    assert all(part.startswith(head) for part in cut)
+    assert sum(part.count("| a name | 12 |\n") for part in cut) == 30
+
+
+def test_what_looks_like_a_table_in_code_is_code() -> None:
+    rows = "| a name | 12 |\n" * 30
+
+    _, second, *_ = split_markdown("```\n| a | b |\n|---|---|\n" + rows + "```\n", 256)
+
+    assert second.startswith("```\n| a name | 12 |\n")
+
+
+def test_a_heading_goes_with_what_it_heads() -> None:
+    first, second = split_markdown("word " * 46 + "\n\n## Next\n\n" + "text " * 20, 256)
+
+    assert first == "word " * 46 + "\n\n"
+    assert second.startswith("## Next\n\ntext")
+
+
 def test_a_blank_text_has_no_part() -> None:
     assert split_markdown("", 2000) == split_markdown("\n \n" * 900, 2000) == []
 
@@ -114,7 +143,9 @@ def test_a_limit_too_small_for_the_markers_is_refused() -> None:
         split_markdown("text", 10)
 
 
-@pytest.mark.parametrize("unit", ["word ", "x", "```\n", "`", "\n", "> ", "👩‍👩‍👧", "\t", "🇩🇪"])
+@pytest.mark.parametrize(
+    "unit", ["word ", "x", "```\n", "`", "\n", "> ", "👩‍👩‍👧", "\t", "🇩🇪", "|", "|\n|-|\n", "# a\n"]
+)
 def test_the_work_grows_with_the_text_and_no_faster(unit: str) -> None:
     text = unit * (100_000 // len(unit))
     began = time.process_time()
