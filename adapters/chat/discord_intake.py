@@ -20,6 +20,7 @@ from adapters.chat.discord_reply import Button, spot, spot_of
 from adapters.chat.discord_turns import Turns
 from adapters.chat.pacing import Pool, Urgency
 from adapters.chat.safe_text import sound
+from adapters.chat.sentences import mark, say
 from adapters.chat.splitting import clip
 from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Press, Receipt
 
@@ -33,11 +34,11 @@ log = structlog.get_logger(__name__)
 ACCEPT_WITHIN_S = 60.0
 MAX_WAITING = 2_000  # events while the store is away; each waits ACCEPT_WITHIN_S at most
 FRESH_S = 900.0  # a preview of a link comes as an edit too, with the old edit time
-LOST = "I could not store your question. Please ask again in a minute."
-DENIED = "I may not answer this person here."
-FULL = "Too many questions wait here already. Please ask this one again later."
+LOST = mark("I could not store your question. Please ask again in a minute.")
+DENIED = mark("I may not answer this person here.")
+FULL = mark("Too many questions wait here already. Please ask this one again later.")
 EXCUSES = {Receipt.DENIED: DENIED, Receipt.FULL: FULL}  # for who sees an echo of the question
-FAILED = "That did not work. Please try again in a minute."
+FAILED = mark("That did not work. Please try again in a minute.")
 
 
 class Intake:
@@ -182,7 +183,9 @@ class Intake:
         channel, reply_to = spot_of(said)
         try:
             await self._pool(channel).take(Urgency.FIRST)
-            await self._wire.post(channel, LOST, reply_to=reply_to, nonce=f"l{said.event_id}")
+            await self._wire.post(
+                channel, say(said.locale, LOST), reply_to=reply_to, nonce=f"l{said.event_id}"
+            )
         except DeliveryError as error:
             log.warning("discord.loss_untold", event_id=said.event_id, error=str(error))
 
@@ -209,6 +212,7 @@ class Intake:
             sent_at=interaction.created_at.timestamp(),
             message_id=spot(channel.id, message_id),
             addressing="command",
+            locale=str(interaction.locale),
         )
         place = (interaction.guild_id, lane_of(channel))
         work = self._pass_on_asked(interaction, said, place)
@@ -229,7 +233,8 @@ class Intake:
         if not await self._in_turn(place, said.event_id, pass_on):
             excuse = LOST
         if excuse is not None:
-            await tell(interaction, excuse)  # replaces the echo: it shows a stranger's words
+            # In the place of the echo: that shows a stranger's words.
+            await tell(interaction, say(said.locale, excuse))
 
     async def pressed(self, interaction: discord.Interaction, button: Button) -> None:
         """Acknowledged first; a sentence comes in private, and only when there is one."""
@@ -245,12 +250,13 @@ class Intake:
             tenant_in(interaction.guild_id),
             str(interaction.channel.id),
             author_of(interaction),
+            str(interaction.locale),
         )
         try:
             async with asyncio.timeout(self._accept_within_s):
                 sentence = await self._inbox.press(press)
         except (NotAccepted, TimeoutError):
-            sentence = FAILED
+            sentence = say(press.locale, FAILED)
         if sentence:
             await whisper(interaction, clip(sentence, 2000))
 
@@ -262,14 +268,14 @@ class Intake:
         if interaction.channel is None:
             return
         conversation = key_of(interaction.channel, interaction.guild, None)
-        command = Command(
-            name, sound(argument.strip()), self._name, conversation, author_of(interaction)
-        )
+        author, locale = author_of(interaction), str(interaction.locale)
+        said = sound(argument.strip())
+        command = Command(name, said, self._name, conversation, author, locale)
         try:
             async with asyncio.timeout(self._accept_within_s):
                 answer = await self._inbox.command(command)
         except (NotAccepted, TimeoutError):
-            answer = FAILED
+            answer = say(command.locale, FAILED)
         await tell(interaction, clip(answer, 2000))
 
     def beside(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[None]:

@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 KNOWN_FOR_S = 600.0
 ABSENT_FOR_S = 30.0  # another process may have been mentioned in the thread since
 THREAD_LOOK = 200  # messages of a thread searched for the bot's part in it
+_LOCALES = 20_000
 _LOOK_TIMEOUT_S = 2.0  # the ack is due within 3 s
 _PERMANENT = frozenset(
     {
@@ -92,11 +93,16 @@ class Directory:
         self._api, self._team_id, self._bot = api, team_id, bot_user_id
         self._enterprise_id = enterprise_id  # of an installation in a whole organisation
         self._users = Kept[PrincipalKind](size=20_000, clock=clock)
+        self._locales = OrderedDict[str, str]()
         self._places = Kept[PlaceKind](size=5_000, clock=clock)
         self._joined = Kept[bool](size=20_000, clock=clock, falsy_ttl_s=ABSENT_FOR_S)
 
     async def user_kind(self, user_id: str) -> PrincipalKind:
         return await self._users.get(user_id, lambda: self._ask_user(user_id))
+
+    def locale(self, user_id: str) -> str:
+        """The language of a person's Slack, known with their kind; else nothing."""
+        return self._locales.get(user_id, "")
 
     async def place(self, channel: str) -> PlaceKind:
         return await self._places.get(channel, lambda: self._ask_channel(channel))
@@ -123,9 +129,12 @@ class Directory:
         ]
 
     async def _ask_user(self, user_id: str) -> PrincipalKind:
-        user = (await self._look("users.info", user=user_id)).get("user")
+        user = (await self._look("users.info", user=user_id, include_locale=True)).get("user")
         if not user:
             return "external"
+        self._locales[user_id] = str(user.get("locale") or "")
+        if len(self._locales) > _LOCALES:
+            self._locales.popitem(last=False)
         if user.get("is_bot"):
             return "bot"
         if user.get("is_stranger") or not self._is_colleague(user):

@@ -111,7 +111,15 @@ class EventReader:
             return []
         author = Author(user, await self._directory.user_kind(user))
         return [
-            Press(kind, event_id, self.adapter, self.tenant, channel, author)
+            Press(
+                kind,
+                event_id,
+                self.adapter,
+                self.tenant,
+                channel,
+                author,
+                self._directory.locale(user),
+            )
             for kind, event_id in pressed
         ]
 
@@ -135,7 +143,8 @@ class EventReader:
             str(payload["channel_id"]), None, str(payload["user_id"])
         )
         name, text = str(payload["command"]).lstrip("/"), sound(str(payload.get("text") or ""))
-        return Command(name, text.strip(), self.adapter, key, author)
+        locale = self._directory.locale(author.user_id)
+        return Command(name, text.strip(), self.adapter, key, author, locale)
 
     def question(self, command: Command, *, trigger_id: str, sent_at: float) -> Message:
         """`/ask TEXT` as the message it stands for."""
@@ -149,6 +158,7 @@ class EventReader:
             sent_at=sent_at,
             message_id=event_id,
             addressing="command",
+            locale=command.locale,
         )
 
     async def asked_about(
@@ -177,6 +187,7 @@ class EventReader:
             addressing="command",
             attachments=tuple(_attachment(file, self._files_of) for file in files),
             quotes=tuple(self._quote(said) for said in quoted),
+            locale=self._directory.locale(user),
         )
 
     def _quote(self, said: Mapping[str, Any]) -> Quote:
@@ -226,6 +237,7 @@ class EventReader:
             attachments=tuple(
                 _attachment(file, self._files_of) for file in said.get("files") or ()
             ),
+            locale=self._directory.locale(user),
         )
 
     def _thread(self, said: Mapping[str, Any], channel: str, ts: str) -> str | None:

@@ -39,6 +39,7 @@ class Interactions:
     def __init__(self, world: World, gateway: Gateway, rest: Rest) -> None:
         self._world, self._gateway, self._rest = world, gateway, rest
         self.by_token: dict[str, Interaction] = {}
+        self.locale = "en-US"  # of everybody's client
 
     def routes(self) -> list[web.RouteDef]:
         hook = "/api/v10/webhooks/{app}/{token}"
@@ -84,7 +85,7 @@ class Interactions:
             "channel_id": str(channel.id),
             **what,
             "entitlements": [],
-            "locale": "en-US",
+            "locale": self.locale,
             "attachment_size_limit": 10 * 1024 * 1024,
             "app_permissions": "0",
             "authorizing_integration_owners": {},

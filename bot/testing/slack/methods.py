@@ -114,7 +114,8 @@ def user_info(slack: SlackTwin, args: Json) -> Json:
     user = slack.world.users.get(str(args.get("user")))
     if user is None:
         raise Refused("user_not_found")
-    return {"user": user.to_json()}
+    told = {"locale": user.locale} if args.get("include_locale") else {}
+    return {"user": {**user.to_json(), **told}}
 
 
 def file_info(slack: SlackTwin, args: Json) -> Json:

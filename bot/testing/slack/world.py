@@ -21,6 +21,7 @@ class User:
     user_id: str
     kind: UserKind
     team_id: str
+    locale: str = "en-US"
 
     def to_json(self) -> Json:
         return {

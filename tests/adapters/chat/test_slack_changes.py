@@ -178,7 +178,7 @@ async def test_a_press_says_who_pressed_and_where() -> None:
 
         author = Author("U2", "guest")
         assert bench.inbox.presses == [
-            Press("stop", message.event_id, "slack", TENANT, "C1", author)
+            Press("stop", message.event_id, "slack", TENANT, "C1", author, "en-US")
         ]
         assert run.answers == []
 
