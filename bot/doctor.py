@@ -82,20 +82,35 @@ async def _redis(settings: Settings) -> Finding:
 
 async def _slack(settings: Settings) -> list[Finding]:
     slack = settings.slack
-    if slack.bot_token is None or slack.app_token is None:
+    if not slack.enabled:
         return [Finding("slack", True, "off (no tokens set)")]
     from adapters.chat.slack import diagnose
 
+    bot, app = slack.bot_token, slack.app_token
     try:
         async with asyncio.timeout(_PLATFORM_TIMEOUT_S):
             found = await diagnose(
-                bot_token=slack.bot_token.get_secret_value(),
-                app_token=slack.app_token.get_secret_value(),
+                bot_token=bot.get_secret_value() if bot else "",
+                app_token=app.get_secret_value() if app else "",
                 api_url=slack.api_url,
             )
     except (AdapterError, OSError, TimeoutError) as error:
         return [_unreachable("slack", error)]
-    return _from_platform(found)
+    return [*_from_platform(found), *_slack_http(settings)]
+
+
+def _slack_http(settings: Settings) -> list[Finding]:
+    """What HTTP and installations need beside the tokens."""
+    slack, found = settings.slack, list[Finding]()
+    if slack.over_http:
+        found.append(_free("slack port", slack.http_host, slack.http_port, "slack.http_port"))
+    if slack.client_id and not settings.memory.is_encrypted:
+        fix = "tokens are kept encrypted only: set memory.key_file (openssl rand -hex 32)"
+        found.append(Finding("slack installations", False, fix))
+    if slack.client_id and slack.public_url and not slack.public_url.startswith("https:"):
+        fix = "must begin with https://, or Slack sends nothing and nobody back"
+        found.append(Finding("slack.public_url", False, fix))
+    return found
 
 
 async def _discord(settings: Settings) -> list[Finding]:
@@ -161,14 +176,14 @@ async def _try_route(route: Route) -> int:
 
 
 def _port(settings: Settings) -> Finding:
-    host, port = settings.web.host, settings.web.port
+    return _free("port", settings.web.host, settings.web.port, "web.port")
+
+
+def _free(check: str, host: str, port: int, setting: str) -> Finding:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError:
-        return Finding(
-            "port",
-            False,
-            f"port {port} on {host} is in use: stop what uses it, or set web.port to another",
-        )
-    return Finding("port", True, f"{host}:{port} is free")
+        fix = f"port {port} on {host} is in use: stop what uses it, or set {setting} to another"
+        return Finding(check, False, fix)
+    return Finding(check, True, f"{host}:{port} is free")

@@ -11,15 +11,19 @@ _APP_TOKEN = "create an App-Level Token (xapp-…) with connections:write under 
 
 
 async def diagnose(
-    *, bot_token: str, app_token: str, api_url: str = "https://slack.com/api/"
+    *, bot_token: str = "", app_token: str = "", api_url: str = "https://slack.com/api/"
 ) -> list[Finding]:
-    """(check, passed, fix) for the bot token, its scopes and the app token."""
+    """(check, passed, fix) for the bot token, its scopes and the app token: those that are set."""
     api = SlackApi(name="slack", tokens=token_of(bot_token), api_url=api_url)
-    findings = [await _try(api, "slack bot token", "auth.test", fix=_BOT_TOKEN)]
-    if findings[0][1]:
+    findings = []
+    if bot_token:
+        findings.append(await _try(api, "slack bot token", "auth.test", fix=_BOT_TOKEN))
+    if findings and findings[0][1]:
         missing = [scope for scope in NEEDED_SCOPES if scope not in api.scopes]
         fix = f"add {', '.join(missing)} under OAuth & Permissions and reinstall the app"
         findings.append(("slack scopes", not missing, fix if missing else ""))
+    if not app_token:
+        return findings
     bearer = f"Bearer {app_token}"
     opened = await _try(
         api, "slack app token", "apps.connections.open", authorization=bearer, fix=_APP_TOKEN

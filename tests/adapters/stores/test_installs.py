@@ -55,7 +55,7 @@ async def test_every_change_is_told_to_other_processes(batcher: Batcher, keys: K
 
 async def test_without_a_key_no_token_is_kept(batcher: Batcher, keys: Keys) -> None:
     installs = Installs(batcher, keys, adapter="slack")
-    with pytest.raises(ValueError, match="memory.key_file"):
+    with pytest.raises(ValueError, match=r"memory\.key_file"):
         await installs.save("T1", b"xoxb-secret")
 
     assert await installs.owners() == []
