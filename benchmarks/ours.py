@@ -84,6 +84,7 @@ class ChatReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.chat.name)

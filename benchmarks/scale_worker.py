@@ -36,6 +36,7 @@ class TellingReply(ChatReply):
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.chat.name)

@@ -66,14 +66,19 @@ class Delivery:
         outbox: Mapping[int, bytes],
         *,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> None:
         """Each part once and in order; the last one is recorded by `close`."""
         indexes, tried = sorted(outbox), turn.claim.tried_s_ago
         for index, then in zip(indexes, [*indexes[1:], None], strict=True):
             token, part = part_token(turn.turn_id, index), decode_part(outbox[index])
-            again = offer_again and (then is None or _is_file(outbox[then]))
+            is_last = then is None or _is_file(outbox[then])
+            offers = {
+                "offer_again": offer_again and is_last,
+                "offer_rating": offer_rating and is_last,
+            }
             if isinstance(part, str):
-                send = partial(reply.deliver, index, part, token=token, offer_again=again)
+                send = partial(reply.deliver, index, part, token=token, **offers)
                 turn.posted[index] = await _insist(turn, send, tried.get(index))
             else:
                 turn.posted[index] = await _attached(

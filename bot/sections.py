@@ -172,6 +172,13 @@ class SlackAllow(Section):
     external: bool = False
 
 
+class SlackPrompt(Section):
+    """What Slack suggests to who opens the app; `message` is said by choosing it."""
+
+    title: str = Field(min_length=1, max_length=75)
+    message: str = Field(min_length=1, max_length=2000)
+
+
 class SlackSection(Section):
     bot_token: Secret | None = None
     app_token: Secret | None = None  # unset: HTTP, with signing_secret
@@ -185,6 +192,8 @@ class SlackSection(Section):
     api_url: Url = "https://slack.com/api"
     updates_per_minute: int = Field(default=45, ge=1, le=100_000)
     agent: bool = False  # declared as an agent in Slack's settings of the app
+    prompts: tuple[SlackPrompt, ...] | None = Field(default=None, max_length=4)  # None: ours
+    feedback: bool = True  # 👍 and 👎 under answers
     allow: SlackAllow = SlackAllow()
 
     @model_validator(mode="after")

@@ -21,7 +21,11 @@ Value = TypeVar("Value")
 
 def slack_adapter(slack: SlackSection, stores: Stores, rules: ChannelRules) -> SlackAdapter:
     from adapters.chat.slack import SlackAdapter
+    from adapters.chat.slack_prompts import DEFAULT_PROMPTS, Prompt
 
+    prompts: tuple[Prompt, ...] = DEFAULT_PROMPTS
+    if slack.prompts is not None:
+        prompts = tuple(Prompt(each.title, each.message) for each in slack.prompts)
     installs = Installs(stores.batcher, stores.keys, adapter="slack", seal=stores.seal)
     return SlackAdapter(
         bot_token=_value(slack.bot_token),
@@ -30,6 +34,8 @@ def slack_adapter(slack: SlackSection, stores: Stores, rules: ChannelRules) -> S
         updates_per_minute=slack.updates_per_minute,
         agent=slack.agent,
         rules=rules,
+        prompts=prompts,
+        feedback=slack.feedback,
         http=_http(slack, stores),
         installs=_Installs(installs) if slack.client_id else None,
     )

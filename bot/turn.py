@@ -173,7 +173,10 @@ class TurnRunner:
             ending, outbox = await self._result(turn, adapter, growing)
             await opening
             offer_again = ending.state == "failed"
-            await self._delivery.put(turn, reply, outbox, offer_again=offer_again)
+            offer_rating = ending.state == "answered" and ending.reason != "command"
+            await self._delivery.put(
+                turn, reply, outbox, offer_again=offer_again, offer_rating=offer_rating
+            )
         except Halted as halt:
             await opening  # what it shows must be known before anything else is done
             return await self._halted(turn, adapter, reply, halt.kind, growing.text)

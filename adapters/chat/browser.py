@@ -240,6 +240,7 @@ class BrowserReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         entry = await self._shown(None)
         if not self._may_show():

@@ -158,6 +158,7 @@ class DiscordReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         """Put final part `index` in place; never skipped, and first in line for a slot."""
         if len(text) > MESSAGE_CHARS:

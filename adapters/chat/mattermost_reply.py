@@ -77,6 +77,7 @@ class MattermostReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         """`offer_again` shows nothing: buttons would need an address of ours on the server."""
         await self._edits.aclose()

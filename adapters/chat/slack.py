@@ -17,6 +17,7 @@ from adapters.chat.slack_door import Door, HttpSetup, OAuth
 from adapters.chat.slack_events import FILE_OF
 from adapters.chat.slack_installs import Installation, InstallRecords, Installs
 from adapters.chat.slack_pacing import delete
+from adapters.chat.slack_prompts import DEFAULT_PROMPTS, Prompt
 from adapters.chat.slack_reply import SlackReply
 from adapters.chat.slack_socket import Socket, insist
 from adapters.chat.slack_workspace import Bot, Line, Setup, Workspace, origin_of
@@ -64,6 +65,8 @@ class SlackAdapter:
         http: HttpSetup | None = None,
         installs: InstallRecords | None = None,
         rules: ChannelRules = usual,
+        prompts: tuple[Prompt, ...] = DEFAULT_PROMPTS,
+        feedback: bool = True,
     ) -> None:
         self._setup = Setup(
             name,
@@ -75,6 +78,8 @@ class SlackAdapter:
             backfill_again_s,
             agent,
             rules,
+            prompts,
+            feedback,
         )
         self._bot_token = bot_token
         self._limits = Limits(PART_CHARS, edits_per_window=updates_per_minute, window_s=60.0)

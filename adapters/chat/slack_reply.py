@@ -17,7 +17,15 @@ from typing import Any
 from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Urgency
 from adapters.chat.slack_api import SlackApi, SlackCallError
-from adapters.chat.slack_blocks import AGAIN, PART_CHARS, STOP, content, mark
+from adapters.chat.slack_blocks import (
+    NO_TABLES,
+    PART_CHARS,
+    STOP,
+    content,
+    has_table,
+    mark,
+    under_answer,
+)
 from adapters.chat.slack_pacing import Pools, call_when_free, delete
 from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_text import preview
@@ -43,9 +51,10 @@ class SlackReply:
         *,
         settle_s: float,
         may_show: MayShow = always,
+        rating: bool = True,
     ) -> None:
         self._api, self._pools, self._settle_s = api, pools, settle_s
-        self._may_show = may_show
+        self._may_show, self._rating = may_show, rating
         self._sessions, self._in_session = sessions, False
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
@@ -83,10 +92,24 @@ class SlackReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         await self._edits.aclose()
-        again = {AGAIN: self._event_id} if offer_again else None
-        args = content(self._channel, text, buttons=again)
+        rating = offer_rating and self._rating
+        buttons = under_answer(self._event_id, again=offer_again, rating=rating)
+        args = content(self._channel, text, buttons=buttons, tables=True)
+        if has_table(args):
+            try:
+                return await self._put(index, args, token, tried_s_ago)
+            except SlackCallError as error:
+                if error.error not in NO_TABLES:
+                    raise
+            args = content(self._channel, text, buttons=buttons)
+        return await self._put(index, args, token, tried_s_ago)
+
+    async def _put(
+        self, index: int, args: Mapping[str, Any], token: str, tried_s_ago: float | None
+    ) -> str:
         if index == 0 and self._ts:
             try:
                 await self._update(args, token)

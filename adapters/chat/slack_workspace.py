@@ -80,6 +80,7 @@ class Workspace:
             message,
             settle_s=self._setup.settle_s,
             may_show=may_show,
+            rating=self._setup.feedback,
         )
 
     def line(self, inbox: Inbox, bot: Bot, *, files_of: str = "") -> Line:

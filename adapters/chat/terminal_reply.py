@@ -62,6 +62,7 @@ class TerminalReply:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         if not self._may_show():
             raise NotOurs(self._adapter)

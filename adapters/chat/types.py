@@ -179,6 +179,7 @@ class ReplyStream(Protocol):
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         """Put final part `index` in place; returns its message id.
 
@@ -186,7 +187,7 @@ class ReplyStream(Protocol):
         `token` is the part's idempotency token (at most 25 characters). `tried_s_ago` is None
         when nobody can have sent the part yet, else how long ago the first try began: then
         look for the part before posting it. `offer_again` puts a button under it that asks for
-        a new answer.
+        a new answer, `offer_rating` such that tell how good it is.
         """
         ...
 

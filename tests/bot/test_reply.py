@@ -34,6 +34,7 @@ class Shown:
         token: str,
         tried_s_ago: float | None = None,
         offer_again: bool = False,
+        offer_rating: bool = False,
     ) -> str:
         return "m1"
 

@@ -24,6 +24,7 @@ class RecordingInbox:
     commands: list[Command] = field(default_factory=list)
     revised: list[tuple[Message, float]] = field(default_factory=list)
     retracted: list[tuple[str, str, str]] = field(default_factory=list)
+    with_answers: list[bool] = field(default_factory=list)
     presses: list[Press] = field(default_factory=list)
     told: str = ""  # to who presses a button
     marks_refused: int = 0
@@ -48,6 +49,7 @@ class RecordingInbox:
     ) -> None:
         self._refuse()
         self.retracted.append((adapter, tenant, event_id))
+        self.with_answers.append(with_answer)
 
     async def suggest(self, command: Command) -> Sequence[str]:
         return ()
@@ -91,7 +93,11 @@ class Bench:
 
 
 def adapter_for(
-    slack: SlackTwin, *, updates_per_minute: int = 45, settle_s: float = 0.05
+    slack: SlackTwin,
+    *,
+    updates_per_minute: int = 45,
+    settle_s: float = 0.05,
+    feedback: bool = True,
 ) -> SlackAdapter:
     return SlackAdapter(
         bot_token=slack.bot_token,
@@ -102,19 +108,20 @@ def adapter_for(
         settle_s=settle_s,
         backfill_again_s=0.2,
         agent=slack.is_agent,
+        feedback=feedback,
     )
 
 
 @contextlib.asynccontextmanager
 async def running(
-    inbox: RecordingInbox | None = None, *, agent: bool = False
+    inbox: RecordingInbox | None = None, *, agent: bool = False, feedback: bool = True
 ) -> AsyncIterator[Bench]:
     async with SlackTwin() as slack:
         slack.is_agent = agent
         slack.add_user("U1")
         slack.add_channel("C1")
         slack.add_channel("D1", "im")
-        bench = Bench(slack, adapter_for(slack), inbox or RecordingInbox())
+        bench = Bench(slack, adapter_for(slack, feedback=feedback), inbox or RecordingInbox())
         task = asyncio.create_task(bench.adapter.run(bench.inbox), name="slack adapter")
         try:
             await slack.socket.connected()
