@@ -22,12 +22,14 @@ def refused(status: int, error: str) -> web.Response:
 
 
 class Rest:
-    """Counts calls as `POST posts`; `cut_after` takes effect and drops the connection."""
+    """Counts calls as `POST posts`; `cut_before` drops the connection without effect,
+    `cut_after` with it."""
 
     def __init__(self, world: World, sockets: Sockets) -> None:
         self._world, self._sockets = world, sockets
         self.calls: Counter[str] = Counter()
         self.scripted_429: dict[str, deque[int]] = {}  # seconds until calls are free again
+        self.cut_before: Counter[str] = Counter()
         self.cut_after: Counter[str] = Counter()
         self.pending_known_s = 30.0  # how long a pending post's id is remembered
         self.uploaded: list[str] = []
@@ -63,6 +65,10 @@ class Rest:
                     "X-Ratelimit-Reset": str(waits.popleft()),
                 }
                 return web.Response(status=429, text="limit exceeded", headers=headers)
+            if self.cut_before[name] > 0 and request.transport is not None:
+                self.cut_before[name] -= 1
+                request.transport.abort()
+                return web.Response(status=500)
             try:
                 answer = await serve(request)
             except KeyError:

@@ -1,70 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adapters.chat.mattermost import MattermostAdapter
-from adapters.chat.mattermost_api import MattermostApi, MattermostError
-from adapters.chat.mattermost_reply import PENDING_KNOWN_S, safe
-from adapters.chat.types import (
-    AdapterError,
-    ChannelRule,
-    Draft,
-    MayShow,
-    Message,
-    NotOurs,
-    ReplyFile,
-    always,
-)
+from adapters.chat.mattermost_api import MattermostApi
+from adapters.chat.types import AdapterError, ChannelRule
 from bot.mattermost import MattermostSection, diagnose
-from bot.testing.mattermost import MattermostTwin
-from tests.contracts.chat import RecordingInbox, running
+from tests.adapters.chat.mattermost_bot import Scene, scene
 
-PIECES = ["@all", "@channel", "@here", "@alice", " ", "\n", "`", "**", "a@b.example", "(", ".", "é"]
-
-
-class Scene:
-    """A server with Alice in a channel, and the adapter that listens there."""
-
-    def __init__(self, server: MattermostTwin) -> None:
-        self.server, self.inbox = server, RecordingInbox()
-        self.alice, self.general = server.add_user("alice"), server.add_channel("general")
-        self.rule = ChannelRule()
-
-    def adapter(self) -> MattermostAdapter:
-        return MattermostAdapter(
-            url=self.server.url,
-            token=self.server.token,
-            calls_per_s=100,
-            retry_for_s=2.0,
-            reconnect_s=0.05,
-            rules=lambda _: self.rule,
-        )
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[MattermostAdapter]:
-        adapter = self.adapter()
-        async with running(adapter, self.inbox):
-            await self.server.sockets.connected()
-            yield adapter
-
-    async def asked(self, text: str = "What is 6*7?") -> Message:
-        await self.server.say(self.alice, self.general, text, mention_bot=True)
-        return await self.inbox.next()
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    async with MattermostTwin() as server:
-        yield Scene(server)
+__all__ = ["scene"]
 
 
 async def test_a_mention_is_a_question_of_its_own_thread_without_the_mention(scene: Scene) -> None:
@@ -172,107 +119,6 @@ async def test_a_store_that_is_away_for_a_moment_loses_nothing(scene: Scene) -> 
     assert scene.server.replies(scene.general) == []
 
 
-async def test_a_part_whose_answer_was_cut_off_is_posted_once(scene: Scene) -> None:
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        reply = adapter.reply(message)
-        await reply.open(None)
-        scene.server.rest.cut_after["POST posts"] = 1
-        with pytest.raises(MattermostError) as refused:
-            await reply.deliver(1, "part", token="t1")
-        assert refused.value.retryable
-        await reply.deliver(1, "part", token="t1", tried_s_ago=1.0)
-
-    assert scene.server.replies(scene.general) == ["_Thinking…_", "part"]
-
-
-async def test_another_process_finds_the_part_long_after_the_server_forgot_it(scene: Scene) -> None:
-    scene.server.rest.pending_known_s = 0.0
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        first = await adapter.reply(message).deliver(1, "part", token="t1")
-        later = adapter.reply(message)
-        again = await later.deliver(1, "part", token="t1", tried_s_ago=PENDING_KNOWN_S)
-        placeholder = await later.open(None)
-        assert await adapter.reply(message).open(None, again=True) == placeholder
-
-    assert again == first
-    assert len(scene.server.posts(scene.general)) == 2
-
-
-async def test_a_placeholder_somebody_deleted_is_posted_anew(scene: Scene) -> None:
-    async with scene.listening() as adapter:
-        reply = adapter.reply(await scene.asked())
-        await scene.server.remove(await reply.open(None))
-        await reply.deliver(0, "42", token="t0")
-
-    assert scene.server.replies(scene.general) == ["42"]
-
-
-async def test_a_call_refused_for_speed_waits_as_long_as_the_server_says(scene: Scene) -> None:
-    scene.server.rest.scripted_429["POST posts"] = deque([1])
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        began = time.monotonic()
-        await adapter.reply(message).deliver(0, "42", token="t0")
-
-    assert 0.9 < time.monotonic() - began < 3
-    assert scene.server.replies(scene.general) == ["42"]
-
-
-async def test_nothing_is_sent_of_a_reply_that_is_not_ours_any_more(scene: Scene) -> None:
-    ours: MayShow = always
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        reply = adapter.reply(message, may_show=lambda: ours())
-        await reply.open(None)
-        ours = lambda: False  # noqa: E731
-        reply.show(Draft("late"))
-        with pytest.raises(NotOurs):
-            await reply.deliver(0, "late", token="t0")
-        with pytest.raises(NotOurs):
-            await reply.attach(1, ReplyFile("a.md", b"late", "A file."), token="t1")
-        await reply.aclose()
-
-    assert scene.server.replies(scene.general) == ["_Thinking…_"]
-    assert scene.server.rest.uploaded == []
-
-
-async def test_a_file_arrives_once_with_its_sentence(scene: Scene) -> None:
-    file = ReplyFile("answer.md", b"# All\n", "The whole answer.")
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        first = await adapter.reply(message).attach(1, file, token="t1")
-        assert await adapter.reply(message).attach(1, file, token="t1", tried_s_ago=60) == first
-
-    (post,) = scene.server.posts(scene.general)
-    assert (post["message"], len(post["file_ids"])) == ("The whole answer.", 1)
-    assert scene.server.world.files[post["file_ids"][0]][1] == b"# All\n"
-
-
-async def test_all_of_a_reply_can_be_taken_away(scene: Scene) -> None:
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        reply = adapter.reply(message)
-        await reply.open(None)
-        ids = [await reply.deliver(index, f"part {index}", token=f"t{index}") for index in range(3)]
-        await reply.remove()
-        await adapter.remove(message.conversation, ids)
-
-    assert scene.server.replies(scene.general) == []
-
-
-async def test_previews_and_pictures_are_off_in_every_post(scene: Scene) -> None:
-    async with scene.listening() as adapter:
-        message = await scene.asked()
-        text = "![a](https://a.example/x.png) and `![kept]`"
-        await adapter.reply(message).deliver(0, text, token="t0")
-
-    (post,) = scene.server.posts(scene.general)
-    assert post["props"]["unsafe_links"] == "true"
-    assert post["message"] == "[a](https://a.example/x.png) and `![kept]`"
-
-
 async def test_a_wrong_token_is_for_the_operator(scene: Scene) -> None:
     scene.server.world.token = "another"
     async with asyncio.timeout(5):
@@ -299,14 +145,3 @@ async def test_a_call_before_the_connection_is_refused() -> None:
     api = MattermostApi(url="http://127.0.0.1:9", token="t", calls_per_s=2)
     with pytest.raises(Exception, match="not connected"):
         await api.call("GET", "users/me")
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
-def test_no_text_mentions_anybody(text: str) -> None:
-    shown = safe(text)
-
-    words = re.split(r"[^\w.@-]+", shown)  # as Mattermost looks for its keywords
-    tried = {part for word in words for part in [word.strip("._-"), *re.split(r"[.-]", word)]}
-    assert not tried & {"@all", "@channel", "@here", "@alice"}
-    assert len(shown) <= len(text)
