@@ -128,6 +128,7 @@ class State:
     metrics: Metrics
     answers: bool = True
     warnings: Callable[[], Mapping[str, str]] = dict  # what is wrong, but for some people only
+    doorbell_fault: Callable[[], str] = str  # of a doorbell beside Redis; "" when it is well
 
 
 def health_routes(state: State) -> list[Route]:
@@ -160,6 +161,8 @@ async def _faults(state: State) -> dict[str, str]:
         faults["redis"] = f"no answer in {_PING_TIMEOUT_S:g} s"
     except (RedisError, OSError) as error:
         faults["redis"] = f"does not answer ({type(error).__name__})"
+    if fault := state.doorbell_fault():
+        faults["doorbell"] = fault
     connected = state.connected()
     for name in state.adapters:
         if name not in connected:

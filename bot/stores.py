@@ -58,6 +58,11 @@ class Stores:
     def identifies(self, adapter: str, *, per_day: int) -> RedisIdentifies:
         return RedisIdentifies(self.batcher, self.keys, adapter=adapter, per_day=per_day)
 
+    def doorbell_fault(self) -> str:
+        """Why nothing rings now: a doorbell on Redis fails with Redis, NATS by itself."""
+        away = self.nats is not None and not self.nats.client.is_connected
+        return "NATS is not connected" if away else ""
+
     def bell(self, adapter: str, *, consumer: str) -> Doorbell:
         """The doorbell of one adapter; `consumer` names this process."""
         redis, turns = self.settings.redis, self.settings.turns

@@ -70,6 +70,7 @@ async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> 
         metrics=bot.metrics,
         answers=bot.role != "intake",
         warnings=bot.warnings,
+        doorbell_fault=bot.stores.doorbell_fault,
     )
     routes = [*health_routes(state), *(page.routes if page else ())]
     adapters = [] if bot.role == "worker" else list(bot.adapters.values())

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -12,6 +14,9 @@ from agents.ports import Role, Usage
 from bot.health import Metrics, State, health_routes
 from bot.page import serve_page
 from bot.settings import WebSection
+from bot.stores import open_stores
+from tests.bot.test_bot import settings_in, until
+from tests.nats_servers import jetstream
 from tools.contract import ToolResult
 
 
@@ -102,3 +107,31 @@ async def test_figures_are_shown_for_prometheus() -> None:
     assert "firstline_budget_tokens_total 15.0" in text
     assert 'tool="unknown"' in text
     assert "firstline_redis_round_trips_total 3.0" in text
+
+
+async def test_a_bot_whose_doorbell_is_away_is_not_ready_until_it_is_back(tmp_path: Path) -> None:
+    nats = jetstream(tmp_path / "nats")
+    nats.start()
+    try:
+        async with open_stores(settings_in(tmp_path, **{"doorbell.url": nats.url})) as stores:
+            state = State(
+                answers,
+                (),
+                frozenset,
+                Routes("phi"),
+                Metrics(),
+                doorbell_fault=stores.doorbell_fault,
+            )
+            async with client(state) as http:
+                assert (await http.get("/readyz")).status == 200
+                await asyncio.to_thread(nats.kill)
+                await until(lambda: stores.doorbell_fault())
+                away = await http.get("/readyz")
+                await asyncio.to_thread(nats.start)
+                await until(lambda: not stores.doorbell_fault())
+                back = await http.get("/readyz")
+    finally:
+        nats.kill()
+
+    assert (await away.json())["faults"] == {"doorbell": "NATS is not connected"}
+    assert (away.status, back.status) == (503, 200)
