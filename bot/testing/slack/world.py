@@ -10,8 +10,12 @@ from typing import Any, Literal
 from bot.testing.slack.blocks import text_of
 
 Json = dict[str, Any]
-ChannelKind = Literal["public", "private", "im", "ext_shared"]
-UserKind = Literal["member", "guest", "external", "bot"]
+ChannelKind = Literal[
+    "public", "private", "im", "mpim", "ext_shared", "pending_ext_shared", "org_shared"
+]
+# A colleague is of another workspace in the same organisation (Enterprise Grid).
+UserKind = Literal["member", "guest", "single_channel_guest", "external", "colleague", "bot"]
+ENTERPRISE = "E0TWIN"
 
 TEXT_CUT = 40_000  # the platform cuts `text` here, with a warning
 
@@ -30,10 +34,13 @@ class User:
             "name": self.user_id.lower(),
             "deleted": False,
             "is_bot": self.kind == "bot",
-            "is_restricted": self.kind == "guest",
-            "is_ultra_restricted": False,
+            "is_restricted": self.kind in ("guest", "single_channel_guest"),
+            "is_ultra_restricted": self.kind == "single_channel_guest",
             "is_stranger": self.kind == "external",
-        }
+        } | ({"enterprise_user": self._in_enterprise()} if self.kind == "colleague" else {})
+
+    def _in_enterprise(self) -> Json:
+        return {"id": self.user_id, "enterprise_id": ENTERPRISE, "teams": [self.team_id]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,11 @@ class Channel:
 
     @property
     def event_type(self) -> str:
-        return {"im": "im", "private": "group"}.get(self.kind, "channel")
+        return {"im": "im", "mpim": "mpim", "private": "group"}.get(self.kind, "channel")
 
     @property
     def listed_as(self) -> str:
-        named = {"im": "im", "private": "private_channel"}
+        named = {"im": "im", "mpim": "mpim", "private": "private_channel"}
         return named.get(self.kind, "public_channel")
 
     def to_json(self) -> Json:
@@ -56,9 +63,12 @@ class Channel:
             "id": self.channel_id,
             "is_channel": self.kind != "im",
             "is_im": self.kind == "im",
-            "is_mpim": False,
-            "is_private": self.kind in ("private", "im"),
+            "is_mpim": self.kind == "mpim",
+            "is_private": self.kind in ("private", "im", "mpim"),
+            "is_shared": self.kind in ("ext_shared", "org_shared"),
+            "is_org_shared": self.kind == "org_shared",
             "is_ext_shared": self.kind == "ext_shared",
+            "is_pending_ext_shared": self.kind == "pending_ext_shared",
             "is_member": self.with_bot,
         }
 
@@ -149,7 +159,7 @@ class World:
         self.add_user(self.bot_user_id, "bot")
 
     def add_user(self, user_id: str, kind: UserKind = "member") -> str:
-        team = "T0OTHER" if kind == "external" else self.team_id
+        team = {"external": "T0OTHER", "colleague": "T0SISTER"}.get(kind, self.team_id)
         self.users[user_id] = User(user_id, kind, team)
         return user_id
 
