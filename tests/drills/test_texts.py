@@ -11,6 +11,7 @@ from discord.http import handle_message_parameters
 
 from adapters.chat.discord_commands import NO_MENTIONS
 from adapters.chat.discord_reply import preview as discord_preview
+from adapters.chat.mattermost_reply import safe
 from adapters.chat.safe_text import unhidden, visible
 from adapters.chat.slack_blocks import PART_CHARS, content
 from adapters.chat.slack_text import preview as slack_preview
@@ -34,7 +35,8 @@ WORDS = [
     "x" * 400,
 ]
 PINGS = [
-    "@everyone", "@here", "@channel", "@all", "<@&123456789012345678>", "<@123456789012345678>",
+    "@everyone", "@alice", "@here", "@channel", "@all", "<@&123456789012345678>",
+    "<@123456789012345678>",
     "<@!12345>", "<!channel>", "<!here>", "<!everyone>", "<!HERE|here>", "<!subteam^S012|@team>",
     "<@U012ABC>", "<@W012ABC|name>", "<#C012ABC>", "<!group>",
 ]  # fmt: skip
@@ -130,6 +132,13 @@ def pings_on_discord(text: str) -> int:
     return bool(allowed["parse"] or allowed.get("users") or allowed.get("roles"))
 
 
+def pings_on_mattermost(text: str) -> int:
+    """Words as its server takes them apart to look for its keywords."""
+    words = re.split(r"[^\w.@-]+", safe(text))
+    parts = {part for word in words for part in (word.strip("._-"), *re.split(r"[.-]", word))}
+    return len({part.lower() for part in parts} & {"@all", "@channel", "@here", "@alice"})
+
+
 @pytest.mark.parametrize(
     "texts",
     [5_000, pytest.param(1_000_000, marks=[pytest.mark.drill, pytest.mark.timeout(1800)])],
@@ -138,7 +147,7 @@ def test_no_text_pings_anybody_whole_in_parts_or_as_a_draft(
     texts: int, record_figure: RecordFigure
 ) -> None:
     draw = random.Random(SEED)
-    slack = discord = 0
+    slack = discord = mattermost = 0
     for number in range(texts):
         words = draw.choices(PINGS, k=3) + draw.choices(AROUND, k=4)
         draw.shuffle(words)
@@ -146,6 +155,7 @@ def test_no_text_pings_anybody_whole_in_parts_or_as_a_draft(
         for part in [text, *(split_markdown(text, 256) if number % 7 == 0 else ())]:
             slack += pings_on_slack(part)
             discord += pings_on_discord(part)
+            mattermost += pings_on_mattermost(part)
         draft = Draft(text[: draw.randrange(len(text) + 1)], status=text)
         slack += pings_on_slack(slack_preview(draft, PART_CHARS))
         discord += pings_on_discord(discord_preview(draft))
@@ -154,9 +164,9 @@ def test_no_text_pings_anybody_whole_in_parts_or_as_a_draft(
         row="I1",
         promise="no mention a model writes pings anybody",
         figure=f"{texts} texts, whole, in parts and as drafts: {slack} pings on Slack, "
-        f"{discord} on Discord",
+        f"{discord} on Discord, {mattermost} on Mattermost",
     )
-    assert (slack, discord) == (0, 0)
+    assert (slack, discord, mattermost) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
