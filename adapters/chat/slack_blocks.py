@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from adapters.chat import sentences
 from adapters.chat.slack_tables import table_block, with_table
 from adapters.chat.slack_text import fallback, unpinged
 
@@ -22,8 +23,11 @@ PRESSES: Mapping[str, Literal["stop", "again", "up", "down"]] = {
 NO_TABLES = frozenset(  # what Slack says where it takes no table after all
     {"invalid_attachments", "invalid_blocks", "invalid_blocks_format", "only_one_table_allowed"}
 )
-_LABELS = {STOP: "Stop", AGAIN: "Try again", UP: "👍", DOWN: "👎"}
-_SAID = {UP: "Good answer", DOWN: "Bad answer"}  # for who hears the page
+_LABELS = {STOP: sentences.mark("Stop"), AGAIN: sentences.mark("Try again"), UP: "👍", DOWN: "👎"}
+_SAID = {
+    UP: sentences.mark("Good answer"),
+    DOWN: sentences.mark("Bad answer"),
+}  # for who hears the page
 
 
 def content(
@@ -32,6 +36,7 @@ def content(
     *,
     buttons: Mapping[str, str] | None = None,
     tables: bool = False,
+    locale: str = "en",
 ) -> dict[str, Any]:
     """Arguments of a post or an edit; links never unfold and nobody can be pinged.
 
@@ -41,7 +46,8 @@ def content(
     shown = unpinged(text.strip("\n")) if text.strip() else "…"
     blocks = _blocks(shown) if tables else [_markdown(shown)]
     if buttons:
-        blocks.append({"type": "actions", "elements": [_button(*each) for each in buttons.items()]})
+        elements = [_button(*each, locale) for each in buttons.items()]
+        blocks.append({"type": "actions", "elements": elements})
     return {
         "channel": channel,
         "text": fallback(shown),
@@ -91,7 +97,9 @@ def _markdown(text: str) -> dict[str, Any]:
     return {"type": "markdown", "text": text}
 
 
-def _button(action_id: str, event_id: str) -> dict[str, Any]:
-    label = {"type": "plain_text", "text": _LABELS[action_id], "emoji": True}
+def _button(action_id: str, event_id: str, locale: str) -> dict[str, Any]:
+    label = {"type": "plain_text", "text": sentences.say(locale, _LABELS[action_id]), "emoji": True}
     button = {"type": "button", "action_id": action_id, "text": label, "value": event_id}
-    return button | ({"accessibility_label": _SAID[action_id]} if action_id in _SAID else {})
+    if action_id not in _SAID:
+        return button
+    return button | {"accessibility_label": sentences.say(locale, _SAID[action_id])}

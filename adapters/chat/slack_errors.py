@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from adapters.chat.sentences import mark
+
 log = structlog.get_logger(__name__)
 
 _TOLD = 2_000
@@ -30,11 +32,11 @@ class Meaning:
     sentence: str = ""
 
 
-_NOT_HERE = "I am not in this conversation. Invite me first, then try again."
-_CLOSED = "Nobody can write here any more, so I can't either."
-_MAY_NOT = "I am not allowed to write here. Ask the workspace's owners."
-_GONE = "That message is not there any more."
-_LATE = "That took too long; please try again."
+_NOT_HERE = mark("I am not in this conversation. Invite me first, then try again.")
+_CLOSED = mark("Nobody can write here any more, so I can't either.")
+_MAY_NOT = mark("I am not allowed to write here. Ask the workspace's owners.")
+_GONE = mark("That message is not there any more.")
+_LATE = mark("That took too long; please try again.")
 
 _REINSTALL = "install the app again and set the new Bot User OAuth Token"
 _PASSES = Meaning(passes=True)
@@ -102,8 +104,8 @@ ERRORS: Mapping[str, Meaning] = {
     "cant_update_message": Meaning(),
     "cant_delete_message": Meaning(),
     "edit_window_closed": Meaning(),
-    "file_not_found": Meaning(sentence="That file is not there any more."),
-    "file_deleted": Meaning(sentence="That file is not there any more."),
+    "file_not_found": Meaning(sentence=mark("That file is not there any more.")),
+    "file_deleted": Meaning(sentence=mark("That file is not there any more.")),
     "user_not_found": Meaning(),
     # views
     "expired_trigger_id": Meaning(sentence=_LATE),

@@ -97,6 +97,11 @@ class EventReader:
         found = await self.read({**said, "channel": channel, **kind})
         return found if isinstance(found, Message) else None
 
+    def locale_in(self, body: Mapping[str, Any]) -> str:
+        """The language of who sent a command or pressed something, as far as it is known."""
+        user = (body.get("user") or {}).get("id") or body.get("user_id")
+        return self._directory.locale(str(user or ""))
+
     async def read_presses(self, payload: Mapping[str, Any]) -> list[Press]:
         """The buttons of ours in a `block_actions` payload."""
         where = payload.get("channel") or {}

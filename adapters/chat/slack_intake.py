@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from adapters.chat.sentences import mark, say
 from adapters.chat.slack_api import SlackApi
 from adapters.chat.slack_events import Edited, EventReader, Removed
 from adapters.chat.slack_heard import Heard
@@ -32,7 +33,7 @@ _CLOSED = {
     "channel_left": False,
     "group_left": False,
 }
-_TRY_AGAIN = "I can't take this right now. Please try again in a minute."
+_TRY_AGAIN = mark("I can't take this right now. Please try again in a minute.")
 
 Opened = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
 
@@ -127,15 +128,17 @@ class Intake:
                 return await self._question(command, body)
             return await self._inbox.command(command)
         except (NotAccepted, DeliveryError):
-            return _TRY_AGAIN
+            return say(self._reader.locale_in(body), _TRY_AGAIN)
 
     async def _question(self, command: Command, body: Mapping[str, Any]) -> str:
         if not command.argument:
-            return f"Ask me something: `/{self._ask} your question`."
+            asked = mark("Ask me something: `/{name} your question`.")
+            return say(command.locale, asked, name=self._ask)
         message = self._reader.question(
             command, trigger_id=str(body.get("trigger_id", "")), sent_at=time.time()
         )
-        return EXCUSES.get(await self._heard.accept(message), "")
+        excuse = EXCUSES.get(await self._heard.accept(message), "")
+        return say(command.locale, excuse) if excuse else ""
 
     async def _pressed(self, body: Mapping[str, Any]) -> None:
         """A press is told its answer beside the acknowledgement: Slack shows none within."""
@@ -148,7 +151,7 @@ class Intake:
             presses = await self._reader.read_presses(body)
             answers = [await self._inbox.press(press) for press in presses]
         except (NotAccepted, DeliveryError):
-            return _TRY_AGAIN
+            return say(self._reader.locale_in(body), _TRY_AGAIN)
         return "\n".join(filter(None, answers))
 
     async def _picked(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -164,7 +167,7 @@ class Intake:
             async with asyncio.timeout(ACK_WITHIN_S):
                 return 200, await self._shortcuts.sent(body)
         except (NotAccepted, DeliveryError):
-            return 200, refusal(_TRY_AGAIN)
+            return 200, refusal(say(self._reader.locale_in(body), _TRY_AGAIN))
         except TimeoutError:
             return 503, {}
 
@@ -183,7 +186,7 @@ class Intake:
         finally:
             work.cancel()
         if work.cancelled() or work.exception() is not None:
-            text = _TRY_AGAIN
+            text = say(self._reader.locale_in(body), _TRY_AGAIN)
             log.error("slack.command_failed", error=type(work.exception()).__name__)
         else:
             text = work.result()

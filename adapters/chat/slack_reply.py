@@ -16,6 +16,7 @@ from typing import Any
 
 from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Urgency
+from adapters.chat.sentences import say
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_blocks import (
     NO_TABLES,
@@ -32,7 +33,7 @@ from adapters.chat.slack_text import preview
 from adapters.chat.slack_uploads import shared, upload
 from adapters.chat.types import Draft, MayShow, Message, ReplyFile, always
 
-PLACEHOLDER = "_Thinking…_"
+PLACEHOLDER = "_Thinking…_"  # in English
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 _PAGES = 10  # of 200 messages; a thread that grew by more since is not searched to its end
 _CLOCKS_APART_S = 60.0
@@ -59,7 +60,7 @@ class SlackReply:
         self._channel = message.conversation.channel
         self._thread = message.conversation.thread
         self._key = hashlib.sha256(message.event_id.encode()).hexdigest()[:25]
-        self._event_id = message.event_id
+        self._event_id, self._locale = message.event_id, message.locale
         self._buttons = {STOP: message.event_id}
         self._not_before = f"{max(message.sent_at - _CLOCKS_APART_S, 0.0):.6f}"
         self._ts = ""
@@ -74,7 +75,12 @@ class SlackReply:
             self._channel, _, self._ts = placeholder.partition(":")
             await self._processing()
             return self._seen(placeholder)
-        args = content(self._channel, PLACEHOLDER, buttons=self._buttons)
+        args = content(
+            self._channel,
+            f"_{say(self._locale, 'Thinking…')}_",
+            buttons=self._buttons,
+            locale=self._locale,
+        )
         tried_s_ago = 0.0 if again else None
         self._ts = await self._post(args, self._key, Urgency.FIRST, tried_s_ago=tried_s_ago)
         await self._processing()
@@ -97,14 +103,14 @@ class SlackReply:
         await self._edits.aclose()
         rating = offer_rating and self._rating
         buttons = under_answer(self._event_id, again=offer_again, rating=rating)
-        args = content(self._channel, text, buttons=buttons, tables=True)
+        args = content(self._channel, text, buttons=buttons, tables=True, locale=self._locale)
         if has_table(args):
             try:
                 return await self._put(index, args, token, tried_s_ago)
             except SlackCallError as error:
                 if error.error not in NO_TABLES:
                     raise
-            args = content(self._channel, text, buttons=buttons)
+            args = content(self._channel, text, buttons=buttons, locale=self._locale)
         return await self._put(index, args, token, tried_s_ago)
 
     async def _put(
@@ -155,7 +161,7 @@ class SlackReply:
 
     async def _edit(self, text: str) -> None:
         """One interim edit; a refusal for speed stops everybody's for a while."""
-        args = content(self._channel, text, buttons=self._buttons)
+        args = content(self._channel, text, buttons=self._buttons, locale=self._locale)
         try:
             with only_while(self._may_show, "slack"):
                 await self._api.call("chat.update", ts=self._ts, **args)

@@ -12,6 +12,7 @@ import msgspec
 
 from adapters.chat.pacing import Urgency
 from adapters.chat.safe_text import sound
+from adapters.chat.sentences import mark, say
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_errors import sentence_of
 from adapters.chat.slack_events import EventReader
@@ -32,13 +33,13 @@ _EVENT_TS = re.compile(r"\d{1,12}\.\d{1,9}")
 
 DESCRIBE_IT = "Describe this image."
 SUMMARISE_IT = "Summarise this thread, in the language it is written in."
-NO_IMAGE = "There is no image in that message."
-NO_THREAD = "There is nothing to read in that thread any more."
-NOT_HERE = "I am not in this conversation. Invite me first, then try again."
-NOT_TAKEN = "I can't take questions from you here."
-FULL = "Too many questions wait here already. Please ask this one again later."
-GONE = "That message is not there any more."
-EMPTY = "Please write a question."
+NO_IMAGE = mark("There is no image in that message.")
+NO_THREAD = mark("There is nothing to read in that thread any more.")
+NOT_HERE = mark("I am not in this conversation. Invite me first, then try again.")
+NOT_TAKEN = mark("I can't take questions from you here.")
+FULL = mark("Too many questions wait here already. Please ask this one again later.")
+GONE = mark("That message is not there any more.")
+EMPTY = mark("Please write a question.")
 EXCUSES = {Receipt.DENIED: NOT_TAKEN, Receipt.FULL: FULL}
 
 
@@ -77,6 +78,10 @@ class Shortcuts:
 
     async def used(self, body: Mapping[str, Any]) -> str:
         """A shortcut was used; the sentence for who used it, empty when all is well."""
+        told = await self._use(body)
+        return say(self._reader.locale_in(body), told) if told else ""
+
+    async def _use(self, body: Mapping[str, Any]) -> str:
         picked, kind = _picked(body), body.get("callback_id")
         if picked is None or kind not in (DESCRIBE, SUMMARISE, ASK):
             return ""
@@ -96,25 +101,28 @@ class Shortcuts:
 
     async def sent(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A modal was sent; what Slack shall do with it: close it, or show what is wrong."""
+        told = await self._send(body)
+        return refusal(say(self._reader.locale_in(body), told)) if told else {}
+
+    async def _send(self, body: Mapping[str, Any]) -> str:
         view = body.get("view") or {}
         if view.get("callback_id") != ASK:
-            return {}
+            return ""
         text = sound(_typed(view)).strip()
         if not text:
-            return refusal(EMPTY)
+            return EMPTY
         picked = msgspec.json.decode(str(view.get("private_metadata")), type=Picked)
         try:
             said = await self._said(picked)
         except SlackCallError as error:
             if sentence := sentence_of(error.error):
-                return refusal(sentence)
+                return sentence
             raise
         if said is None:
-            return refusal(GONE)
-        excuse = await self._accept(
+            return GONE
+        return await self._accept(
             picked, body, text, event=f"{view.get('id')}", files=said.get("files"), quoted=[said]
         )
-        return refusal(excuse) if excuse else {}
 
     async def _describe(self, picked: Picked, body: Mapping[str, Any]) -> str:
         files = (body.get("message") or {}).get("files") or ()
