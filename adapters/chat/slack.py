@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from adapters.chat.slack_api import SlackApi, token_of
+from adapters.chat.slack_api import TOKEN_ERRORS, SlackApi, SlackCallError, token_of
 from adapters.chat.slack_blocks import PART_CHARS
 from adapters.chat.slack_doctor import diagnose
 from adapters.chat.slack_door import Door, HttpSetup, OAuth
@@ -39,6 +39,7 @@ __all__ = ["HttpSetup", "OAuth", "SlackAdapter", "diagnose"]
 log = structlog.get_logger(__name__)
 
 _GONE = {"app_uninstalled", "tokens_revoked"}
+_LOOK_S = 1.5  # the ack is due within 3 s
 _AT_START = 50  # installations whose gap is filled when the bot starts
 
 
@@ -307,28 +308,44 @@ class SlackAdapter:
         return self._installs is None and self._socket is not None
 
     async def _gone(self, owner: str, event: Mapping[str, Any]) -> None:
-        """The app was uninstalled, or its bot's token revoked: stop there at once."""
-        reason = str(event.get("type"))
-        found = self._own
-        if self._installs is not None and (installed := await self._installs.of(owner)):
-            found = Bot(owner, installed.bot_user_id)
-        bots = (event.get("tokens") or {}).get("bot") or ()
-        if found is None or (reason == "tokens_revoked" and found.user_id not in bots):
+        """The app was uninstalled, or its bot's token revoked: stop there at once.
+
+        The word may come late, when the app is installed again: then its token is good.
+        """
+        reason, bot = str(event.get("type")), await self._bot_in(owner, "")
+        revoked = (event.get("tokens") or {}).get("bot") or ()
+        if bot is None or (reason == "tokens_revoked" and bot.user_id not in revoked):
             return
-        known = self._workspace(owner if self._installs is not None else "")
-        known.api.refuse(reason, await self._token(found.team_id))
-        if self._installs is not None:
+        team = owner if self._installs is not None else ""
+        token = await self._token(team)
+        if await self._is_good(token):
+            log.info("slack.told_late", adapter=self.name, reason=reason)
+            return
+        self._workspace(team).api.refuse(reason, token)
+        if self._installs is not None and await self._installs.of(owner) is not None:
             await self._installs.drop(owner)
             await self._look_again()
+
+    async def _is_good(self, token: str) -> bool:
+        """Raises `NotAccepted` when Slack can't say: it tells us again."""
+        bearer = f"Bearer {token}"
+        try:
+            await self._app_api.call("auth.test", timeout_s=_LOOK_S, authorization=bearer)
+        except SlackCallError as error:
+            if error.error in TOKEN_ERRORS:
+                return False
+            raise NotAccepted("Slack did not say whether the token is good") from error
+        return True
 
     async def _installed(self, installation: Installation) -> None:
         self._lines.pop(installation.owner, None)
         await self._look_again()
 
     async def _look_again(self) -> None:
-        """Installations changed: every workspace looks for its token as it is now."""
-        for each in list(self._workspaces.values()):
-            await each.api.look_again()
+        """Installations changed: every workspace that has one, or had, looks for its token."""
+        for team, each in list(self._workspaces.items()):
+            if team != self._own_team_id():
+                await each.api.look_again()
 
 
 def _in_team(own: Bot, team: str) -> Bot:

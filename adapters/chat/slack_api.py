@@ -20,6 +20,7 @@ from adapters.chat.types import DeliveryError, NotAccepted
 log = structlog.get_logger(__name__)
 
 CALL_TIMEOUT_S = 15.0
+_ABSENT = frozenset({"app_uninstalled", "not_installed", "tokens_revoked"})
 LOOK_AGAIN_S = 60.0  # after a refused token: it may have been given back
 
 Tokens = Callable[[], Awaitable[str]]  # the token as it is now; empty when there is none
@@ -154,10 +155,10 @@ class SlackApi:
             token = await self._tokens()
         except NotAccepted:
             return
-        if token:
-            self.restore()
-        elif not self.refused:
+        if not token:
             self.refuse("not_installed")
+        elif self.refused in _ABSENT or token != self._refused_token:
+            self.restore()
 
     def refuse(self, reason: str, token: str = "") -> None:
         """Send nothing more; told once."""
@@ -169,7 +170,7 @@ class SlackApi:
                 error=reason,
                 remedy="install the app again in that workspace; until then nothing is sent there",
             )
-        self.refused, self._refused_token = reason, token
+        self.refused, self._refused_token = self.refused or reason, token
         self._look_at = self._clock() + LOOK_AGAIN_S
 
     def restore(self) -> None:

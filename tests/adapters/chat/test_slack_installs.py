@@ -266,6 +266,23 @@ async def test_a_workspace_that_installs_the_app_again_is_served_again() -> None
     assert bench.adapter.warnings == {}
 
 
+async def test_word_of_a_removal_that_comes_after_the_next_installation_removes_nothing() -> None:
+    async with running() as bench:
+        slack = await workspace(bench, "T0ONE")
+        await bench.install("T0ONE")
+        bench.app.uninstall("T0ONE")
+        await slack.wait_for(lambda: bench.adapter.paused("slack:T0ONE"))
+        await bench.install("T0ONE")
+        late = [
+            slack.deliver({"type": "app_uninstalled"}),
+            slack.deliver({"type": "tokens_revoked", "tokens": {"bot": [slack.world.bot_user_id]}}),
+        ]
+        await slack.wait_for(lambda: all(each.acked.is_set() for each in late))
+
+    assert not bench.adapter.paused("slack:T0ONE")
+    assert "T0ONE" in bench.records.kept
+
+
 async def test_another_process_learns_of_an_uninstallation_within_five_seconds() -> None:
     async with running() as bench:
         slack = await workspace(bench, "T0ONE")
