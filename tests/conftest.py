@@ -16,6 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from adapters.stores.embedded import find_server
 from adapters.stores.errors import StoreRefused
+from tests.previews import no_previews
+
+__all__ = ["no_previews"]
 
 _READY_ATTEMPTS = 400
 
