@@ -34,6 +34,7 @@ class Button(NamedTuple):
 
     kind: Literal["stop", "again"]
     event_id: str
+    locale: str = ""  # of its label
 
     @property
     def custom_id(self) -> str:
@@ -120,7 +121,7 @@ class DiscordReply:
         self._nonce = nonce_of(message.event_id)
         self._placeholder = self._last = ""
         self._shown: list[str] = []
-        self._stop = Button("stop", message.event_id)
+        self._stop = Button("stop", message.event_id, message.locale)
         name = f"discord {message.event_id}"
         self._edits = PacedEdits(pool, self._show, name=name, may_show=may_show)
         self._typing: asyncio.Task[None] | None = None
@@ -166,7 +167,7 @@ class DiscordReply:
             raise DeliveryError("discord", detail, retryable=False)
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
-        again = Button("again", self._event_id) if offer_again else None
+        again = Button("again", self._event_id, self._stop.locale) if offer_again else None
         if index > 0:
             return await self._post_once(text, again, nonce=token, tried_s_ago=tried_s_ago)
         try:

@@ -16,6 +16,7 @@ from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS
 from adapters.chat.discord_reply import Button
 from adapters.chat.discord_sdk import Client
 from adapters.chat.pacing import Pool
+from adapters.chat.sentences import mark, say
 from adapters.chat.types import DeliveryError, MessageGone, ReplyFile
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ T = TypeVar("T")
 UNKNOWN_MESSAGE = 10008  # Discord's error code table
 LOOK_BACK = 100  # messages, one call
 READY_TIMEOUT_S = 30.0
-_LABELS = {"stop": "Stop", "again": "Try again"}
+_LABELS = {"stop": mark("Stop"), "again": mark("Try again")}
 
 
 def _is_part(
@@ -41,8 +42,8 @@ def _view(button: Button | None) -> discord.ui.View | None:
     """The button as discord.py sends it. No view is kept: a press is read from its event."""
     if button is None:
         return None
-    view = discord.ui.View(timeout=None)
-    view.add_item(discord.ui.Button(label=_LABELS[button.kind], custom_id=button.custom_id))
+    view, label = discord.ui.View(timeout=None), say(button.locale, _LABELS[button.kind])
+    view.add_item(discord.ui.Button(label=label, custom_id=button.custom_id))
     return view
 
 
