@@ -9,63 +9,45 @@ from typing import Any
 import discord
 from discord import app_commands
 
+from adapters.chat.commands import ASK, COMMANDS, CommandSpec
 from adapters.chat.types import DeliveryError
 
 CALL_TIMEOUT_S = 60.0
 NO_MENTIONS = discord.AllowedMentions.none()
-COMMANDS = {
-    "again": "Answer your last question here anew",
-    "remember": "Let me remember something about you",
-    "memory": "Show, export or forget what is remembered",
-    "model": "Show or switch the model",
-    "private": "Keep this conversation on the bot's own machine",
-    "reset": "Begin a new conversation",
-    "stop": "Stop the answers that are being made for you",
-}
+Asked = Callable[[discord.Interaction, str], Awaitable[None]]
+Commanded = Callable[[discord.Interaction, str, str], Awaitable[None]]
 
 
 def add_commands(
-    tree: app_commands.CommandTree[Any],
-    *,
-    asked: Callable[[discord.Interaction, str], Awaitable[None]],
-    commanded: Callable[[discord.Interaction, str, str], Awaitable[None]],
+    tree: app_commands.CommandTree[Any], *, asked: Asked, commanded: Commanded
 ) -> None:
-    @tree.command(name="ask", description="Ask the assistant a question")
-    @app_commands.describe(question="Your question")
-    async def ask(interaction: discord.Interaction, question: str) -> None:
-        await asked(interaction, question)
+    """Every command of the table; `/ask` goes another way than the others."""
+    tree.add_command(_made(ASK, lambda interaction, _, text: asked(interaction, text)))
+    for spec in COMMANDS:
+        tree.add_command(_made(spec, commanded))
 
-    @tree.command(name="model", description=COMMANDS["model"])
-    @app_commands.describe(route="The route to use from now on; empty shows them all")
-    async def model(interaction: discord.Interaction, route: str = "") -> None:
-        await commanded(interaction, "model", route)
 
-    @tree.command(name="private", description=COMMANDS["private"])
-    @app_commands.describe(state="on or off; empty tells which it is")
-    async def private(interaction: discord.Interaction, state: str = "") -> None:
-        await commanded(interaction, "private", state)
+def _made(spec: CommandSpec, run: Commanded) -> app_commands.Command[Any, ..., None]:
+    argument = spec.argument
 
-    @tree.command(name="memory", description=COMMANDS["memory"])
-    @app_commands.describe(what="show, forget, export, remember TEXT, share on or off")
-    async def memory(interaction: discord.Interaction, what: str = "show") -> None:
-        await commanded(interaction, "memory", what)
+    async def plain(interaction: discord.Interaction) -> None:
+        await run(interaction, spec.name, "")
 
-    @tree.command(name="remember", description=COMMANDS["remember"])
-    @app_commands.describe(what="One sentence about you")
-    async def remember(interaction: discord.Interaction, what: str) -> None:
-        await commanded(interaction, "remember", what)
+    async def optional(interaction: discord.Interaction, text: str = "") -> None:
+        await run(interaction, spec.name, text)
 
-    @tree.command(name="again", description=COMMANDS["again"])
-    async def again(interaction: discord.Interaction) -> None:
-        await commanded(interaction, "again", "")
+    async def required(interaction: discord.Interaction, text: str) -> None:
+        await run(interaction, spec.name, text)
 
-    @tree.command(name="reset", description=COMMANDS["reset"])
-    async def reset(interaction: discord.Interaction) -> None:
-        await commanded(interaction, "reset", "")
-
-    @tree.command(name="stop", description=COMMANDS["stop"])
-    async def stop(interaction: discord.Interaction) -> None:
-        await commanded(interaction, "stop", "")
+    if argument is None:
+        return app_commands.Command(name=spec.name, description=spec.description, callback=plain)
+    taking = required if argument.required else optional
+    app_commands.rename(text=argument.name)(taking)
+    app_commands.describe(text=argument.description)(taking)
+    if argument.choices:
+        named = [app_commands.Choice(name=each, value=each) for each in argument.choices]
+        app_commands.choices(text=named)(taking)
+    return app_commands.Command(name=spec.name, description=spec.description, callback=taking)
 
 
 async def echo(interaction: discord.Interaction, text: str) -> int:
