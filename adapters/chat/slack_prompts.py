@@ -52,8 +52,7 @@ class Prompts:
                 "type": "assistant_thread_started",
                 "assistant_thread": {"channel_id": str(channel), "thread_ts": str(thread)},
             }:
-                if not self._agent:
-                    await self._suggest(channel_id=channel, thread_ts=thread)
+                await self._suggest(channel_id=channel, thread_ts=thread)
 
     async def _suggest(self, **where: Any) -> None:
         if not self._prompts:
