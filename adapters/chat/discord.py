@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,6 +18,7 @@ from adapters.chat.discord_files import fetch
 from adapters.chat.discord_intake import ACCEPT_WITHIN_S, MAX_WAITING, Intake
 from adapters.chat.discord_reply import DiscordReply, spot_of
 from adapters.chat.discord_setup import diagnose, invite_url
+from adapters.chat.discord_suggest import suggestions
 from adapters.chat.identifies import IdentifyBudget, ProcessBudget
 from adapters.chat.pacing import Pool
 from adapters.chat.types import (
@@ -167,6 +169,7 @@ class DiscordAdapter:
             cleared=intake.cleared,
             asked=intake.asked,
             commanded=intake.commanded,
+            suggested=partial(suggestions, inbox, self._name),
             pressed=intake.pressed,
             begins=gaps.begin,
             ready=ready,

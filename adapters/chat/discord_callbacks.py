@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ class Callbacks:
     cleared: Callable[[int, int, int], None]
     asked: Callable[[discord.Interaction, str], Awaitable[None]]
     commanded: Callable[[discord.Interaction, str, str], Awaitable[None]]
+    suggested: Callable[[discord.Interaction, str, str], Awaitable[Sequence[str]]]
     pressed: Callable[[discord.Interaction, Button], Awaitable[None]]
     begins: Callable[[int], None]
     ready: Callable[[int | None], None]
@@ -31,12 +32,17 @@ async def _nothing(*_: object) -> None:
     """An event that nobody listens for."""
 
 
+async def _none(*_: object) -> Sequence[str]:
+    return ()
+
+
 SILENT = Callbacks(
     said=lambda message: None,
     edited=lambda message: None,
     deleted=lambda guild, channel, messages: None,
     asked=_nothing,
     commanded=_nothing,
+    suggested=_none,
     pressed=_nothing,
     cleared=lambda guild, lane, place: None,
     begins=lambda shard: None,

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import discord
 from discord import app_commands
 
-from adapters.chat.commands import ASK, COMMANDS, CommandSpec
+from adapters.chat.commands import ASK, COMMANDS, MOST_SUGGESTIONS, CommandSpec
+from adapters.chat.discord_callbacks import Callbacks
 from adapters.chat.types import DeliveryError
 
 CALL_TIMEOUT_S = 60.0
+_CHOICE_CHARS = 100  # docs.discord.com, application command option choices
 NO_MENTIONS = discord.AllowedMentions.none()
-Asked = Callable[[discord.Interaction, str], Awaitable[None]]
 Commanded = Callable[[discord.Interaction, str, str], Awaitable[None]]
+Suggested = Callable[[discord.Interaction, str, str], Awaitable[Sequence[str]]]
 
 
-def add_commands(
-    tree: app_commands.CommandTree[Any], *, asked: Asked, commanded: Commanded
-) -> None:
+def add_commands(tree: app_commands.CommandTree[Any], callbacks: Callbacks) -> None:
     """Every command of the table; `/ask` goes another way than the others."""
-    tree.add_command(_made(ASK, lambda interaction, _, text: asked(interaction, text)))
+    asked, suggested = callbacks.asked, callbacks.suggested
+    ask = _made(ASK, lambda interaction, _, text: asked(interaction, text), suggested)
+    tree.add_command(ask)
     for spec in COMMANDS:
-        tree.add_command(_made(spec, commanded))
+        tree.add_command(_made(spec, callbacks.commanded, suggested))
 
 
-def _made(spec: CommandSpec, run: Commanded) -> app_commands.Command[Any, ..., None]:
+def _made(
+    spec: CommandSpec, run: Commanded, suggested: Suggested
+) -> app_commands.Command[Any, ..., None]:
     argument = spec.argument
 
     async def plain(interaction: discord.Interaction) -> None:
@@ -39,6 +43,13 @@ def _made(spec: CommandSpec, run: Commanded) -> app_commands.Command[Any, ..., N
     async def required(interaction: discord.Interaction, text: str) -> None:
         await run(interaction, spec.name, text)
 
+    async def complete(
+        interaction: discord.Interaction, typed: str
+    ) -> list[app_commands.Choice[str]]:
+        found = await suggested(interaction, spec.name, typed)
+        fitting = [each for each in found if len(each) <= _CHOICE_CHARS]
+        return [app_commands.Choice(name=each, value=each) for each in fitting[:MOST_SUGGESTIONS]]
+
     if argument is None:
         return app_commands.Command(name=spec.name, description=spec.description, callback=plain)
     taking = required if argument.required else optional
@@ -47,6 +58,8 @@ def _made(spec: CommandSpec, run: Commanded) -> app_commands.Command[Any, ..., N
     if argument.choices:
         named = [app_commands.Choice(name=each, value=each) for each in argument.choices]
         app_commands.choices(text=named)(taking)
+    if argument.suggests:
+        app_commands.autocomplete(text=complete)(taking)
     return app_commands.Command(name=spec.name, description=spec.description, callback=taking)
 
 

@@ -87,7 +87,7 @@ class Client(discord.Client):
         self._known_bucket = self.http.get_ratelimit
         self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
-        add_commands(self._tree, asked=callbacks.asked, commanded=callbacks.commanded)
+        add_commands(self._tree, callbacks)
 
     def _bucket(self, key: str) -> Ratelimit:
         buckets = self.http._buckets  # noqa: SLF001 (no public way to choose the class)

@@ -27,6 +27,7 @@ class Interaction:
     answered_at: float = 0.0
     original: Posted | None = None
     deferred_flags: int = 0
+    choices: list[str] | None = None  # what was proposed while somebody typed
 
     @property
     def age_s(self) -> float:
@@ -60,6 +61,21 @@ class Interactions:
         given = [{"name": key, "type": 3, "value": value} for key, value in options.items()]
         data = {"id": command["id"], "name": name, "type": 1, "options": given}
         await self._dispatch(asked, {"type": 2, "data": data})
+        return asked
+
+    async def complete(
+        self, user: User, channel: Channel, name: str, option: str, typed: str
+    ) -> Interaction:
+        """A person types the option of a command, which must ask to be completed."""
+        asked = Interaction(self._world.new_id(), secrets.token_hex(16), channel, user)
+        self.by_token[asked.token] = asked
+        command = next(c for c in self._world.commands if c["name"] == name)
+        wanted = next(each for each in command["options"] if each["name"] == option)
+        if not wanted.get("autocomplete"):
+            raise AssertionError(f"{name} {option} is not completed")
+        given = {"name": option, "type": wanted["type"], "value": typed, "focused": True}
+        data = {"id": command["id"], "name": name, "type": 1, "options": [given]}
+        await self._dispatch(asked, {"type": 4, "data": data})
         return asked
 
     async def press(self, user: User, message: Posted, custom_id: str) -> Interaction:
@@ -116,6 +132,10 @@ class Interactions:
             told["response_message_id"] = str(asked.original.id)
             told["response_message_ephemeral"] = asked.original.ephemeral
             resource["message"] = self._world.message_payload(asked.original)
+        elif body["type"] == 8:
+            if len(given["choices"]) > 25:
+                raise Refused(400, 50035, "Invalid Form Body")
+            asked.choices = [each["value"] for each in given["choices"]]
         else:
             asked.deferred_flags = int(given.get("flags") or 0)
             told["response_message_loading"] = True

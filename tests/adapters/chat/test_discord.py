@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from adapters.chat.discord import DiscordAdapter
-from adapters.chat.types import AdapterError, Command, Message, NotAccepted, Receipt
+from adapters.chat.types import AdapterError, Command, Inbox, Message, NotAccepted, Receipt
 from bot.testing.discord import DiscordTwin
 from tests.contracts.chat import NothingChanges
 from tools.identity import tenant_of
@@ -46,7 +46,7 @@ class RecordingInbox(NothingChanges):
 
 
 @asynccontextmanager
-async def connected(discord: DiscordTwin, inbox: RecordingInbox) -> AsyncIterator[DiscordAdapter]:
+async def connected(discord: DiscordTwin, inbox: Inbox) -> AsyncIterator[DiscordAdapter]:
     """The adapter, running; its errors surface at the end."""
     adapter = adapter_for(discord)
     running = asyncio.create_task(adapter.run(inbox))

@@ -7,6 +7,7 @@ import pytest
 from adapters.chat.commands import BY_NAME
 from bot.testing.discord import DiscordTwin
 from tests.adapters.chat.test_discord import RecordingInbox, connected
+from tests.contracts import chat as contracts
 
 STRING = 3  # docs.discord.com, application command option types
 
@@ -56,3 +57,24 @@ async def test_each_kind_of_command_reaches_the_inbox(
         await discord.wait_for(answer)
 
     assert answer() == told
+
+
+async def test_what_is_typed_is_completed_by_what_the_inbox_knows() -> None:
+    inbox = contracts.RecordingInbox()
+    inbox.suggestions = ("phi-local", "x" * 101, *(f"phi-{n}" for n in range(40)))
+    async with DiscordTwin() as discord, connected(discord, inbox):
+        await discord.wait_for(lambda: discord.world.commands)
+        asked = await discord.interactions.complete(
+            discord.alice, discord.general, "model", "route", "ph"
+        )
+        await discord.wait_for(lambda: asked.choices is not None)
+
+    assert asked.choices is not None
+    assert asked.choices[:2] == ["phi-local", "phi-0"]
+    assert len(asked.choices) == 25
+    [typed] = inbox.suggested
+    assert (typed.name, typed.argument, typed.author.user_id) == (
+        "model",
+        "ph",
+        str(discord.alice.id),
+    )
