@@ -46,16 +46,16 @@ class Bench:
 
     async def install(self, team_id: str) -> None:
         async with aiohttp.ClientSession() as http:
-            asked = await http.get(f"{self.door}/slack/install", allow_redirects=False)
-            query = parse_qs(urlsplit(asked.headers["Location"]).query)
+            begin = f"{self.door}/slack/install"
+            async with http.get(begin, allow_redirects=False) as asked:
+                query = parse_qs(urlsplit(asked.headers["Location"]).query)
+                crumb = SimpleCookie(asked.headers["Set-Cookie"])["firstline_install"].value
             code = self.app.approve(team_id, query["redirect_uri"][0])
-            crumb = SimpleCookie(asked.headers["Set-Cookie"])["firstline_install"].value
-            done = await http.get(
-                f"{self.door}/slack/oauth_redirect",
-                params={"code": code, "state": query["state"][0]},
-                headers={"Cookie": f"firstline_install={crumb}"},
-            )
-            assert done.status == 200, await done.text()
+            told = {"code": code, "state": query["state"][0]}
+            cookie = {"Cookie": f"firstline_install={crumb}"}
+            back = f"{self.door}/slack/oauth_redirect"
+            async with http.get(back, params=told, headers=cookie) as done:
+                assert done.status == 200, await done.text()
 
     async def ask(self, team_id: str, text: str) -> str:
         return await self.app.workspaces[team_id].say("U1", "C1", text, mention_bot=True)

@@ -213,7 +213,9 @@ async def test_what_takes_too_long_to_store_is_not_acknowledged_within_slacks_th
     assert time.monotonic() - begun < 2.9
 
 
-async def test_a_wrong_clock_is_told_once_an_hour_and_nothing_is_accepted() -> None:
+async def test_a_wrong_clock_is_told_once_an_hour_and_nothing_is_accepted(
+    record_figure: RecordFigure,
+) -> None:
     taken, statuses = Taken(), []
     endpoint = taken.endpoint()
     with structlog.testing.capture_logs() as lines:
@@ -228,6 +230,8 @@ async def test_a_wrong_clock_is_told_once_an_hour_and_nothing_is_accepted() -> N
         body = encoded(EVENT)
         right = await post(endpoint, body, headers_for(body, at=taken.now))
 
+    figure = f"clock 600 s wrong for 2 h: {len(alarms)} alarms, {statuses.count(200)} accepted"
+    record_figure(row="C6", promise="A wrong clock: refused, one alarm an hour", figure=figure)
     assert set(statuses) == {401}
     assert [line["skew_s"] for line in alarms] == [600, 600]  # in two hours
     assert right[0] == 200
@@ -398,20 +402,26 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() -
     assert taken.bodies == []
 
 
-async def test_a_hundred_megabytes_in_chunks_are_cut_off_at_one_and_cost_no_memory() -> None:
+async def test_a_hundred_megabytes_in_chunks_are_cut_off_at_one_and_cost_no_memory(
+    record_figure: RecordFigure,
+) -> None:
     process = psutil.Process()
     async with served(taken := Taken()) as port:
         opening = head(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         before = process.memory_info().rss
-        await asyncio.gather(*(answered(port, opening, *[chunk] * 200) for _ in range(8)))
+        await asyncio.gather(*(answered(port, opening, *[chunk] * 1600) for _ in range(8)))
         grown = process.memory_info().rss - before
 
+    figure = f"8 senders of 100 MB in chunks: cut off, {max(grown, 0) / 2**20:.1f} MB more memory"
+    record_figure(row="C5", promise="Large, slow and many-headed requests", figure=figure)
     assert taken.bodies == []
     assert grown < 20 * MAX_BODY_BYTES
 
 
-async def test_a_slow_body_and_slow_headers_end_after_five_seconds() -> None:
+async def test_a_slow_body_and_slow_headers_end_after_five_seconds(
+    record_figure: RecordFigure,
+) -> None:
     async with served(taken := Taken()) as port:
         body, headers, right = await asyncio.gather(
             answered(port, head(b"x" * 1000), *[b"x"] * 40, pause_s=0.2),
@@ -419,6 +429,9 @@ async def test_a_slow_body_and_slow_headers_end_after_five_seconds() -> None:
             _served_beside(port),
         )
 
+    figure = f"slow body and headers: over in {max(body[1], headers[1]):.1f} s; others' slowest "
+    figure += f"of 50 beside them {right * 1000:.0f} ms"
+    record_figure(row="C5", promise="Large, slow and many-headed requests", figure=figure)
     assert body[0] == b"" or body[0].startswith(b"HTTP/1.1 408")  # a reset may overtake it
     assert headers[0] == b""
     assert body[1] < 10
