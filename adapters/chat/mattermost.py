@@ -97,7 +97,8 @@ class MattermostAdapter:
                     log.warning("mattermost.cut", error=type(lost.exceptions[0]).__name__)
                 finally:
                     self._connected = False
-                marks = marks if line.has_filled else await _marks(inbox, known)
+                if line.has_filled:  # until then they must stay as they were at the start
+                    marks = await _marks(inbox, known)
                 await asyncio.sleep(self._reconnect_s)
 
     async def answer_only(self) -> None:
@@ -145,11 +146,12 @@ class MattermostAdapter:
         raise aiohttp.ClientConnectionError("the event socket was closed")
 
     def reply(self, message: Message, *, may_show: MayShow = always) -> MattermostReply:
+        return MattermostReply(self._api, self._edits, message, who=self._who, may_show=may_show)
+
+    def _who(self) -> str:
         if self._known is None:
             raise DeliveryError(self._name, "not connected yet", retryable=True)
-        return MattermostReply(
-            self._api, self._edits, message, bot_id=self._known.bot_id, may_show=may_show
-        )
+        return self._known.bot_id
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:

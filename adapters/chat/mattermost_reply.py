@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from adapters.chat.mattermost_api import MattermostApi, MattermostError
@@ -35,7 +36,8 @@ def safe(text: str) -> str:
 
 
 class MattermostReply:
-    """Implements `ReplyStream`; ids are those of posts."""
+    """Implements `ReplyStream`; ids are those of posts. `who` tells the bot's own id, or raises
+    `DeliveryError` while nobody has asked the server."""
 
     def __init__(
         self,
@@ -43,10 +45,10 @@ class MattermostReply:
         edits: Pool,
         message: Message,
         *,
-        bot_id: str,
+        who: Callable[[], str],
         may_show: MayShow = always,
     ) -> None:
-        self._api, self._bot_id, self._may_show = api, bot_id, may_show
+        self._api, self._who, self._may_show = api, who, may_show
         self._channel, self._root = message.conversation.channel, message.conversation.thread
         self._since_ms = int(message.sent_at * 1000)
         self._key = hashlib.sha256(message.event_id.encode()).hexdigest()[:25]
@@ -140,7 +142,7 @@ class MattermostReply:
             "root_id": self._root or "",
             "message": safe(text) or "…",
             "file_ids": files,
-            "pending_post_id": f"{self._bot_id}:{token}",
+            "pending_post_id": f"{self._who()}:{token}",
             "props": {MARK: token, "unsafe_links": "true"},  # the server previews none of them
         }
         posted = await self._api.call(
@@ -153,7 +155,7 @@ class MattermostReply:
         path = f"channels/{self._channel}/posts"
         found = await self._api.call("GET", path, params={"since": self._since_ms})
         for post in found["posts"].values():
-            if is_ours(post, self._bot_id) and post["props"].get(MARK) == token:
+            if is_ours(post, self._who()) and post["props"].get(MARK) == token:
                 return str(post["id"])
         return ""
 

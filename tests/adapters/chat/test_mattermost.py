@@ -84,9 +84,11 @@ async def test_edits_and_deletions_are_passed_on(scene: Scene) -> None:
 
 
 async def test_what_was_said_while_the_socket_was_cut_is_read_afterwards(scene: Scene) -> None:
-    scene.inbox.heard_until = {f"mattermost:{scene.server.world.team_id}": {"": time.time() - 60}}
     async with scene.listening():
         await scene.asked("one")
+        scene.inbox.heard_until = {
+            f"mattermost:{scene.server.world.team_id}": {"": time.time() - 60}
+        }
         scene.server.sockets.refuses = True
         await scene.server.cut_sockets()
         await scene.server.say(scene.alice, scene.general, "two", mention_bot=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.chat.mattermost_api import MattermostError
 from adapters.chat.mattermost_reply import PENDING_KNOWN_S, MattermostReply, safe
-from adapters.chat.types import Draft, MayShow, NotOurs, ReplyFile, always
+from adapters.chat.types import DeliveryError, Draft, MayShow, NotOurs, ReplyFile, always
 from tests.adapters.chat.mattermost_bot import Scene, scene
 
 __all__ = ["scene"]
@@ -78,6 +78,15 @@ async def deliver(
 ) -> None:
     text, token = f"part {index} of {number}", f"t{number}-{index}"
     await reply.deliver(index, text, token=token, tried_s_ago=tried_s_ago)
+
+
+async def test_a_reply_before_the_connection_can_be_tried_again(scene: Scene) -> None:
+    async with scene.listening():
+        message = await scene.asked()
+    with pytest.raises(DeliveryError) as refused:
+        await scene.adapter().reply(message).open(None)
+
+    assert refused.value.retryable
 
 
 async def test_a_placeholder_somebody_deleted_is_posted_anew(scene: Scene) -> None:
