@@ -136,7 +136,7 @@ class MattermostAdapter:
             async with asyncio.timeout(_HELLO_WITHIN_S):
                 await _hello(socket)
             self._connected = True
-            filling = group.create_task(line.fill(marks), name="mattermost backfill")
+            filling = group.create_task(line.fill(marks, line.gap()), name="mattermost backfill")
             async for packet in socket:
                 if packet.type is not aiohttp.WSMsgType.TEXT:
                     continue
@@ -230,11 +230,14 @@ class _Line:
         except MattermostError as error:
             log.warning("mattermost.loss_untold", error=str(error))
 
-    async def fill(self, marks: Mapping[str, Mapping[str, float]]) -> None:
+    def gap(self) -> float:
+        """A new connection is up: since when something may have been missed."""
+        now, seen = time.time(), self.alive_at
+        self.alive_at = now
+        return max(now - MAX_AGE_S, seen - _MARGIN_S if self.has_filled else 0.0)
+
+    async def fill(self, marks: Mapping[str, Mapping[str, float]], oldest: float) -> None:
         """Read what was said while nobody listened; a tenant never heard replays nothing."""
-        oldest = time.time() - MAX_AGE_S
-        if self.has_filled:
-            oldest = max(oldest, self.alive_at - _MARGIN_S)
         channels = await self._api.call("GET", "users/me/channels", urgency=Urgency.EDIT)
         for channel in channels:
             known = marks.get(self._reader.tenant(channel), {})
