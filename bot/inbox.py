@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from adapters.chat.safe_text import unhidden
 from adapters.chat.sentences import mark, say
-from adapters.chat.types import Command, Message, NotAccepted, Press, Quote, Receipt
+from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
 from adapters.stores.changes import Change, Changes, Heard
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
@@ -27,6 +26,7 @@ from bot.health import Metrics
 from bot.languages import Languages
 from bot.ratings import Ratings
 from bot.records import Event, encode, turn_id_of
+from bot.tidying import tidied
 from tools.identity import ConversationKey
 from tools.labels import label_of
 
@@ -36,7 +36,6 @@ NOT_ALLOWED = mark("You are not allowed to use this bot here. Ask its operator."
 BUSY = mark("I am still busy with your earlier messages here; please send this one again later.")
 _BUSY_AGAIN_S = 60.0
 _BUSY_KEPT = 10_000
-CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
 _RECEIPTS = {
     Acceptance.ACCEPTED: Receipt.ACCEPTED,
     Acceptance.KNOWN: Receipt.DUPLICATE,
@@ -289,31 +288,9 @@ class BotInbox:
         self._notify(message, say(message.locale, BUSY))
 
     def _tidied(self, message: Message) -> Message:
-        """The message as it can be stored: valid, nothing hidden, not longer than allowed."""
-        text = unhidden(message.text[: self._max_chars]).encode(errors="replace").decode()
-        if len(message.text) > self._max_chars:
-            text += CUT.format(self._max_chars)
         locale = self._languages.of(message.locale, message.conversation)
-        quotes = _bounded(message.quotes, self._max_chars)
-        files = [
-            msgspec.structs.replace(each, name=unhidden(each.name)) for each in message.attachments
-        ]
-        return msgspec.structs.replace(
-            message, text=text, locale=locale, quotes=quotes, attachments=tuple(files)
-        )
+        return tidied(message, max_chars=self._max_chars, locale=locale)
 
     def _denied(self, adapter: str, verdict: Denied) -> None:
         self._metrics.denied(adapter)
         log.info("admission.denied", adapter=adapter, reason=verdict.reason)
-
-
-def _bounded(quotes: Sequence[Quote], max_chars: int) -> tuple[Quote, ...]:
-    """The newest that are `max_chars` together at most, as valid Unicode."""
-    kept: list[Quote] = []
-    for quote in reversed(quotes):
-        if max_chars <= 0:
-            break
-        text = quote.text[:max_chars].encode(errors="replace").decode()
-        max_chars -= len(text)
-        kept.insert(0, msgspec.structs.replace(quote, text=text))
-    return tuple(kept)

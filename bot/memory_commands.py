@@ -17,6 +17,7 @@ from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary
 from agents.summary import Summary
 from agents.turns import Turn
 from bot.admission import Asker
+from bot.amounts import begun, day, entries, pictures, things
 from tools.identity import ConversationKey, Place
 from tools.labels import Integrity, Label, audience_of
 
@@ -131,7 +132,7 @@ class MemoryCommands:
             return say(
                 locale,
                 "Forgotten: {things} you told me about yourself.",
-                things=_things(gone, locale),
+                things=things(gone, locale),
             )
         if what:
             return say(
@@ -149,13 +150,13 @@ class MemoryCommands:
                 locale,
                 "Forgotten: what was said here, its pictures and its summary, and {things} you "
                 "told me about yourself here.",
-                things=_things(gone, locale),
+                things=things(gone, locale),
             )
         return say(locale, "Forgotten: what was said here, its pictures and its summary.")
 
     async def _show(self, key: ConversationKey, asker: Asker) -> str:
         turns = self._readable(key, asker, await self._memory.turns(key, limit=_EXPORTED))
-        stored, pictures = await self._memory.size(key), await self._blobs.count(key)
+        stored, kept = await self._memory.size(key), await self._blobs.count(key)
         locale = asker.locale
         if stored:
             since = min((turn.said_at for turn in turns), default=0.0)
@@ -164,16 +165,16 @@ class MemoryCommands:
                     locale,
                     "Of this conversation I keep {entries}{begun}, and {pictures}, for {days} days "
                     "after the last answer.",
-                    entries=_entries(stored, locale),
-                    begun=_begun(since, locale) if turns else "",
-                    pictures=_pictures(pictures, locale),
+                    entries=entries(stored, locale),
+                    begun=begun(since, locale) if turns else "",
+                    pictures=pictures(kept, locale),
                     days=self._retention_days,
                 )
             ]
         else:
             lines = [say(locale, "Of this conversation I keep nothing.")]
         if summary := await self._summary(key, asker):
-            until = _day(summary.said_until)
+            until = day(summary.said_until)
             lines.append(say(locale, "My notes of what was said until {day}:", day=until))
             lines.append("> " + summary.text.replace("\n", "\n> "))
         lines.append(await self._about(key, asker))
@@ -286,29 +287,6 @@ def _clipped(text: str, asker: Asker) -> str:
     if not asker.is_private or len(text) <= _PRIVATE_CHARS:
         return text
     return text[: _PRIVATE_CHARS - 2] + " …"
-
-
-def _begun(since: float, locale: str) -> str:
-    return say(locale, ", the oldest of {day}", day=_day(since))
-
-
-def _things(number: int, locale: str) -> str:
-    told = mark("{number} thing") if number == 1 else mark("{number} things")
-    return say(locale, told, number=f"{number:,}")
-
-
-def _entries(number: int, locale: str) -> str:
-    told = mark("{number} entry") if number == 1 else mark("{number} entries")
-    return say(locale, told, number=f"{number:,}")
-
-
-def _pictures(number: int, locale: str) -> str:
-    told = mark("{number} picture") if number == 1 else mark("{number} pictures")
-    return say(locale, told, number=f"{number:,}")
-
-
-def _day(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _time(at: float) -> str:
