@@ -1,4 +1,4 @@
-"""Commands about what is remembered: the purge of a workspace or guild."""
+"""Commands about what is remembered: the purge of a workspace or guild, and new keys for all."""
 
 from __future__ import annotations
 
@@ -50,5 +50,26 @@ def purge(
         return purge_tenant(
             settings, tenant, confirmed=lambda ask: yes or typer.confirm(ask, default=False)
         )
+
+    finish(start)
+
+
+@memory_app.command("rotate-key")
+def rotate_key(
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="No bot runs on this store: don't wait for any.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Seal every record with a new key and drop the old one; interrupted, run it again."""
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.key_rotation import rotate_keys
+
+        return rotate_keys(settings, is_stopped=stopped)
 
     finish(start)

@@ -9,7 +9,7 @@ from adapters.stores.batching import Batcher
 from adapters.stores.keys import Keys
 from adapters.stores.sealing import PLAIN, Seal
 
-_SEALED_FOR = "installs"  # a data key of its own: forgetting a workspace's memory keeps its token
+SEALED_FOR = "installs"  # a data key of its own: forgetting a workspace's memory keeps its token
 
 
 class Installs:
@@ -31,14 +31,14 @@ class Installs:
         record = await self._batcher.command("HGET", self._name, owner)
         if record is None or not self.is_sealed:
             return None
-        [plain] = await self._seal.open(_SEALED_FOR, self._bound(owner), [record])
+        [plain] = await self._seal.open(SEALED_FOR, self._bound(owner), [record])
         return plain
 
     async def save(self, owner: str, record: bytes) -> None:
         """Raises `ValueError` without a master key: a token is not kept in the clear."""
         if not self.is_sealed:
             raise ValueError("set memory.key_file first: tokens are kept encrypted only")
-        [sealed] = await self._seal.close(_SEALED_FOR, self._bound(owner), [record])
+        [sealed] = await self._seal.close(SEALED_FOR, self._bound(owner), [record])
         await self._change("HSET", self._name, owner, sealed)
 
     async def drop(self, owner: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tools.identity import ConversationKey
+from tools.identity import ConversationKey, tenant_tag
 
 Life = Literal["work", "expires", "stays"]
 
@@ -50,6 +50,12 @@ _OF_ALL: dict[str, tuple[str, Life]] = {
 _SET_ASIDE: tuple[str, Life] = ("", "expires")
 
 
+def tenant_in(rest: str) -> str:
+    """The tenant whose tag a name without its prefix begins with; "" without one."""
+    length, _, tail = rest.removeprefix("{").partition(":")
+    return tail[: int(length)] if rest.startswith("{") and length.isdigit() else ""
+
+
 def kind_of(rest: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | None]:
     """Of a name without its prefix: whose key it is, its kind, and what is known of that kind."""
     if rest.startswith("{bell:"):
@@ -57,11 +63,13 @@ def kind_of(rest: str) -> tuple[ConversationKey | None, str, tuple[str, Life] | 
     if not rest.startswith("{"):
         kind = rest.partition(":")[0]
         return None, kind, _OF_ALL.get(kind)
+    of_tenant = tenant_tag(tenant_in(rest)) + ":"
+    if rest.startswith(of_tenant):
+        kind = rest[len(of_tenant) :].partition(":")[0]
+        return None, kind, _OF_TENANT.get(kind)
     at = rest.find(":", rest.find(":") + 1)
     while at != -1:
         kind, _, tail = rest[at + 1 :].partition(":")
-        if rest[at - 1] == "}":
-            return None, kind, _OF_TENANT.get(kind)
         try:
             key = ConversationKey.parse(rest[:at])
         except ValueError:

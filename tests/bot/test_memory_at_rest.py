@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from adapters.stores.errors import StoreRefused
 from bot.cli import app
+from bot.key_rotation import rotate_keys
 from bot.memory_purge import purge_tenant
 from bot.settings import SettingsError, load_settings
 from bot.stores import open_stores
@@ -130,3 +131,22 @@ def test_the_purge_takes_a_tenant_and_asks_unless_told_not_to(arguments: list[st
     done = CliRunner().invoke(app, ["memory", "purge", *arguments])
 
     assert done.exit_code == 2
+
+
+async def test_new_keys_are_told_in_counts_and_everything_is_read_on(tmp_path: Path) -> None:
+    key = {"memory.key_file": key_file(tmp_path)}
+    await asked(tmp_path, f"The word is {CANARY}. What is 6*7?", 1, **key)
+    settings, screen = settings_in(tmp_path, **key), io.StringIO()
+    done = await rotate_keys(settings, is_stopped=True, console=Console(file=screen, width=100))
+    async with open_stores(settings) as stores:
+        turns = await stores.memory.turns(message("").conversation)
+
+    assert done == 0
+    assert "old keys dropped" in screen.getvalue()
+    assert CANARY in turns[0].text
+
+
+async def test_there_are_no_keys_to_change_without_a_master_key(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+
+    assert await rotate_keys(settings_in(tmp_path), is_stopped=True, console=console) == 2
