@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from redis.exceptions import RedisError
 
+from adapters.langchain.checkpoint_cipher import sealed_serde
 from adapters.langchain.checkpoint_keys import ThreadKeys
 from adapters.langchain.checkpoint_records import Operation, Records, Result
 from adapters.stores.connection import connect
@@ -41,8 +42,12 @@ class RedisSaver(BaseCheckpointSaver[int]):
         ttl_s: int | None = None,
         timeout_s: float = 5.0,
         serde: SerializerProtocol | None = None,
+        key: str | None = None,
+        old_keys: Sequence[str] = (),
     ) -> None:
-        super().__init__(serde=serde or JsonPlusSerializer(allowed_msgpack_modules=None))
+        """With `key` (64 hex digits) values are encrypted; `old_keys` are only read."""
+        serde = serde or JsonPlusSerializer(allowed_msgpack_modules=None)
+        super().__init__(serde=sealed_serde(serde, key, old_keys))
         self._keys, self._ttl_s = ThreadKeys(prefix), ttl_s
         self._async = connect(url, timeout_s=timeout_s)
         self._blocking = redis.Redis.from_url(
