@@ -98,8 +98,13 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def running(*, is_sealed: bool = True) -> AsyncIterator[Bench]:
+async def running(*, is_sealed: bool = True, own: str = "") -> AsyncIterator[Bench]:
+    """`own` is the workspace whose token the operator set."""
     async with SlackApp() as app:
+        if own:
+            home = await app.workspace(own)
+            home.add_user("U1")
+            home.add_channel("C1")
         records, inbox = Records(is_sealed), RecordingInbox()
         once = OneTime()
         oauth = OAuth(
@@ -110,6 +115,7 @@ async def running(*, is_sealed: bool = True) -> AsyncIterator[Bench]:
             "https://slack.test/authorize",
         )
         adapter = SlackAdapter(
+            bot_token=f"xoxb-{own}" if own else "",
             api_url=app.api_url,
             edit_every_s=0.02,
             settle_s=0.05,
@@ -281,6 +287,27 @@ async def test_word_of_a_removal_that_comes_after_the_next_installation_removes_
 
     assert not bench.adapter.paused("slack:T0ONE")
     assert "T0ONE" in bench.records.kept
+
+
+async def test_the_bots_own_workspace_is_served_beside_one_that_installed_the_app() -> None:
+    async with running(own="T0OWN") as bench:
+        own, other = bench.app.workspaces["T0OWN"], await workspace(bench, "T0TWO")
+        await own.wait_for(lambda: bench.adapter.connected)
+        await bench.install("T0TWO")
+        await own.say("U1", "C1", "at home", mention_bot=True)
+        await other.say("U1", "C1", "abroad", mention_bot=True)
+        heard = [await bench.heard(text) for text in ("at home", "abroad")]
+        own.socket.send("events_api", {"type": "event_callback", "event": {"type": "message"}})
+        await own.wait_for(lambda: 401 in [each[0] for each in getattr(own.socket, "answers", ())])
+        bench.app.uninstall("T0OWN")
+        await own.wait_for(lambda: bench.adapter.paused("slack:T0OWN"))
+        bench.app.uninstall("T0TWO")
+        await own.wait_for(lambda: bench.adapter.paused("slack:T0TWO"))
+        await asyncio.sleep(2.5)  # the other's removal was heard of by then
+        paused = bench.adapter.paused("slack:T0OWN")
+
+    assert [each.conversation.tenant for each in heard] == ["slack:T0OWN", "slack:T0TWO"]
+    assert paused
 
 
 async def test_another_process_learns_of_an_uninstallation_within_five_seconds() -> None:
