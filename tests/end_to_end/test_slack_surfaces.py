@@ -25,6 +25,7 @@ async def test_a_question_by_shortcut_is_answered_rated_and_stays_in_an_archive(
         [modal] = on.slack.views.modals
         await on.slack.views.submit(modal, "Is that normal?")
         answer = await on.reply(thread, "And that is all.")
+        await on.slack.wait_for(lambda: UP in actions(on, thread))  # the text grows first
         offered = actions(on, thread)
         run = await on.slack.press("U1", "C1", answer.ts, UP)
         await on.slack.wait_for(lambda: run.answers)
