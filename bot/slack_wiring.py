@@ -55,8 +55,8 @@ async def serve_slack(slack: SlackSection, adapters: Sequence[ChatAdapter]) -> A
 
 
 def _http(slack: SlackSection, stores: Stores) -> HttpSetup | None:
-    if slack.signing_secret is None:
-        return None
+    if slack.signing_secret is None or (slack.app_token and not slack.client_id):
+        return None  # a socket needs no listener, unless for who installs the app
     from adapters.chat.slack import HttpSetup, OAuth
 
     once, oauth = _Once(Once(stores.batcher, stores.keys)), None
