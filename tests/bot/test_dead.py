@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from adapters.stores.ledger import Claim
 from bot.app import Bot
+from bot.cli import app
 from bot.dead import list_letters, settle_letters
 from bot.settings import Settings
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
 from tests.bot.test_changes import TENANT, ends
+from tests.redis_servers import RedisServer
 
 
 async def dies(bot: Bot) -> None:
@@ -137,3 +142,40 @@ async def test_an_event_that_nobody_can_read_is_set_aside_and_the_conversation_g
 
     assert "42" in chat.delivered["t1-1"][0]
     assert (dead.letter.events, dead.letter.reason) == ((record,), "unreadable event")
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (b'{"format": 99, "accepted_at": 5.0}', "store.newer_record"),
+        (b"\x00garbage", "store.bad_record"),
+    ],
+)
+async def test_a_newer_record_is_not_told_as_a_bad_one(
+    tmp_path: Path, record: bytes, told: str
+) -> None:
+    async with bot_with(Chat(), settings_in(tmp_path)) as (bot, stop), asyncio.TaskGroup() as group:
+        await accept_raw(bot, record)
+        with capture_logs() as logs:
+            group.create_task(bot.run(stop))
+            await ends(bot)
+        stop.set()
+
+    events = [line["event"] for line in logs if line["event"].endswith("_record")]
+    assert events == [told]
+
+
+def test_dead_letters_of_a_redis_that_may_lose_them_are_listed_if_one_says_so(
+    tmp_path: Path,
+) -> None:
+    server = RedisServer(tmp_path, "--maxmemory-policy", "allkeys-lru")
+    server.start()
+    server.ready()
+    try:
+        run = functools.partial(CliRunner().invoke, app, env={"FIRSTLINE_REDIS__URL": server.url})
+        refused, listed = run(["dead", "list"]), run(["dead", "list", "--json", "--allow-volatile"])
+    finally:
+        server.stop()
+
+    assert refused.exit_code == 1
+    assert (listed.exit_code, json.loads(listed.stdout)) == (0, [])

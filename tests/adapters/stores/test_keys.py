@@ -7,6 +7,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.stores.key_kinds import kind_of, tenant_in
 from adapters.stores.keys import Keys
 from tools.identity import ConversationKey, PlaceKind, tenant_tag
 
@@ -55,3 +56,16 @@ def test_nobody_spends_from_anothers_budget(
     assert mine != keys.spent(tenant, "2026-05-05", kind, name)
     assert mine != keys.spent(tenant, "2026-05-04", "other", name)
     assert tenant_tag(tenant) in mine
+
+
+@given(conversations, ids)
+def test_a_name_tells_its_kind_whatever_its_ids_hold(key: ConversationKey, user_id: str) -> None:
+    keys = Keys("p")
+    root = keys.tenants("").removesuffix("tenants:")
+    memory, facts = (
+        name.removeprefix(root) for name in (keys.memory(key), keys.facts(key.tenant, user_id))
+    )
+
+    assert kind_of(memory)[:2] == (key, "memory")
+    assert kind_of(facts)[:2] == (None, "facts")
+    assert tenant_in(memory) == tenant_in(facts) == key.tenant
