@@ -246,6 +246,7 @@ class DiscordSection(Section):
     gateway_url: Url | None = None  # unset: the API tells
     shard_count: int | None = Field(default=None, ge=1, le=10_000)  # unset: no sharding
     shard_ids: tuple[int, ...] = ()  # those this process serves; empty: all of them
+    feedback: bool = True  # 👍 and 👎 under answers
     allow: DiscordAllow = DiscordAllow()
 
     @model_validator(mode="after")

@@ -183,6 +183,7 @@ def platforms(settings: Settings, stores: Stores) -> list[ChatAdapter]:
                 shards=Shards(count, discord.shard_ids or tuple(range(count))) if count else None,
                 identifies=stores.identifies("discord", per_day=PER_DAY),
                 rules=rules,
+                feedback=discord.feedback,
             )
         )
     if settings.mattermost.enabled:

@@ -74,6 +74,7 @@ class DiscordAdapter:
         shards: Shards | None = None,
         identifies: IdentifyBudget | None = None,
         rules: ChannelRules = usual,
+        feedback: bool = True,
     ) -> None:
         self._token, self._api_url, self._gateway_url = token, api_url, gateway_url
         self._name, self._first_backoff_s = name, first_backoff_s
@@ -83,7 +84,7 @@ class DiscordAdapter:
         self._pools: dict[int, Pool] = {}
         self._shards, self._identifies = shards, identifies or ProcessBudget()
         self._chains = Chains(self._lookup, rules)
-        self._synced = False
+        self._synced, self._rating = False, feedback
 
     @property
     def name(self) -> str:
@@ -126,7 +127,12 @@ class DiscordAdapter:
             self._chains.posted(message_id, message.conversation)
 
         return DiscordReply(
-            self._calls(), self._pool(channel), message, posted=posted, may_show=may_show
+            self._calls(),
+            self._pool(channel),
+            message,
+            posted=posted,
+            may_show=may_show,
+            rating=self._rating,
         )
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from adapters.chat.ours import only_while
@@ -29,10 +29,14 @@ BUTTON_PREFIX = "firstline"
 NONCE_KNOWN_S = 60.0  # Discord knows a nonce for a few minutes; after this we look ourselves
 
 
-class Button(NamedTuple):
-    """What stands under a message: "stop" or "again", and the event it speaks of."""
+ButtonKind = Literal["stop", "again", "up", "down"]
+_KINDS: tuple[ButtonKind, ...] = ("stop", "again", "up", "down")
 
-    kind: Literal["stop", "again"]
+
+class Button(NamedTuple):
+    """What stands under a message, and the event it speaks of."""
+
+    kind: ButtonKind
     event_id: str
     locale: str = ""  # of its label
 
@@ -48,9 +52,7 @@ class Button(NamedTuple):
         kind, _, event_id = rest.partition(":")
         if prefix != BUTTON_PREFIX or not event_id:
             return None
-        if kind == "stop":
-            return cls("stop", event_id)
-        return cls("again", event_id) if kind == "again" else None
+        return next((cls(each, event_id) for each in _KINDS if each == kind), None)
 
 
 class Wire(Protocol):
@@ -63,7 +65,7 @@ class Wire(Protocol):
         *,
         reply_to: int,
         nonce: str,
-        button: Button | None = None,
+        buttons: Sequence[Button] = (),
         file: ReplyFile | None = None,
     ) -> str: ...
 
@@ -75,9 +77,9 @@ class Wire(Protocol):
         ...
 
     async def edit(
-        self, channel: int, message_id: str, text: str, *, button: Button | None = None
+        self, channel: int, message_id: str, text: str, *, buttons: Sequence[Button] = ()
     ) -> None:
-        """Without a button, one that stood there goes."""
+        """Buttons that stood there go; these come."""
         ...
 
     async def delete(self, channel: int, message_id: str) -> None:
@@ -114,12 +116,14 @@ class DiscordReply:
         *,
         posted: Callable[[str], None],
         may_show: MayShow = always,
+        rating: bool = True,
     ) -> None:
         self._wire, self._pool, self._posted, self._may_show = wire, pool, posted, may_show
         self._channel, self._reply_to = spot_of(message)
         self._event_id = message.event_id
         self._nonce = nonce_of(message.event_id)
         self._placeholder = self._last = ""
+        self._rating = rating
         self._shown: list[str] = []
         self._stop = Button("stop", message.event_id, message.locale)
         name = f"discord {message.event_id}"
@@ -139,7 +143,7 @@ class DiscordReply:
             )
         if placeholder is None:
             await self._pool.take(Urgency.FIRST)
-            placeholder = await self._post(WAITING, nonce=self._nonce, button=self._stop)
+            placeholder = await self._post(WAITING, nonce=self._nonce, buttons=(self._stop,))
         else:
             self._seen(placeholder)
         self._placeholder = placeholder
@@ -167,15 +171,15 @@ class DiscordReply:
             raise DeliveryError("discord", detail, retryable=False)
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
-        again = Button("again", self._event_id, self._stop.locale) if offer_again else None
+        buttons = self._final_buttons(offer_again=offer_again, offer_rating=offer_rating)
         if index > 0:
-            return await self._post_once(text, again, nonce=token, tried_s_ago=tried_s_ago)
+            return await self._post_once(text, buttons, nonce=token, tried_s_ago=tried_s_ago)
         try:
-            await self._edit(text, again)
+            await self._edit(text, buttons)
         except MessageGone:  # somebody deleted the placeholder: the answer is still wanted
             await self._pool.take(Urgency.FINAL)
             self._placeholder = await self._post_once(
-                text, again, nonce=token, tried_s_ago=tried_s_ago
+                text, buttons, nonce=token, tried_s_ago=tried_s_ago
             )
         return self._placeholder
 
@@ -185,7 +189,7 @@ class DiscordReply:
         await self.aclose()
         await self._pool.take(Urgency.FINAL)
         return await self._post_once(
-            file.sentence, None, nonce=token, tried_s_ago=tried_s_ago, file=file
+            file.sentence, (), nonce=token, tried_s_ago=tried_s_ago, file=file
         )
 
     async def remove(self) -> None:
@@ -202,16 +206,21 @@ class DiscordReply:
         await self._edits.aclose()
 
     async def _show(self, text: str) -> None:
-        await self._edit(text, self._stop)
+        await self._edit(text, (self._stop,))
 
-    async def _edit(self, text: str, button: Button | None) -> None:
+    def _final_buttons(self, *, offer_again: bool, offer_rating: bool) -> Sequence[Button]:
+        kinds: list[ButtonKind] = ["again"] if offer_again else []
+        kinds += ["up", "down"] if offer_rating and self._rating else []
+        return [Button(kind, self._event_id, self._stop.locale) for kind in kinds]
+
+    async def _edit(self, text: str, buttons: Sequence[Button]) -> None:
         with only_while(self._may_show, "discord"):
-            await self._wire.edit(self._channel, self._placeholder, text, button=button)
+            await self._wire.edit(self._channel, self._placeholder, text, buttons=buttons)
 
     async def _post_once(
         self,
         text: str,
-        button: Button | None,
+        buttons: Sequence[Button],
         *,
         nonce: str,
         tried_s_ago: float | None,
@@ -225,13 +234,13 @@ class DiscordReply:
                 self._channel, text, after=after, reply_to=self._reply_to, nonce=nonce
             )
         if posted is None:
-            posted = await self._post(text, nonce=nonce, button=button, file=file)
+            posted = await self._post(text, nonce=nonce, buttons=buttons, file=file)
         self._seen(posted)
         self._last = posted
         return posted
 
     async def _post(
-        self, text: str, *, nonce: str, button: Button | None = None, file: ReplyFile | None = None
+        self, text: str, *, nonce: str, buttons: Sequence[Button], file: ReplyFile | None = None
     ) -> str:
         with only_while(self._may_show, "discord"):
             message_id = await self._wire.post(
@@ -239,7 +248,7 @@ class DiscordReply:
                 text,
                 reply_to=self._reply_to,
                 nonce=nonce,
-                button=button,
+                buttons=buttons,
                 file=file,
             )
         self._seen(message_id)

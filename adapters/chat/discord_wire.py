@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 UNKNOWN_MESSAGE = 10008  # Discord's error code table
 LOOK_BACK = 100  # messages, one call
 READY_TIMEOUT_S = 30.0
-_LABELS = {"stop": mark("Stop"), "again": mark("Try again")}
+_LABELS = {"stop": mark("Stop"), "again": mark("Try again"), "up": "👍", "down": "👎"}
 
 
 def _is_part(
@@ -38,12 +38,14 @@ def _is_part(
     return ours and same and answered == reply_to and said
 
 
-def _view(button: Button | None) -> discord.ui.View | None:
-    """The button as discord.py sends it. No view is kept: a press is read from its event."""
-    if button is None:
+def _view(buttons: Sequence[Button]) -> discord.ui.View | None:
+    """Buttons as discord.py sends them. No view is kept: a press is read from its event."""
+    if not buttons:
         return None
-    view, label = discord.ui.View(timeout=None), say(button.locale, _LABELS[button.kind])
-    view.add_item(discord.ui.Button(label=label, custom_id=button.custom_id))
+    view = discord.ui.View(timeout=None)
+    for each in buttons:
+        label = say(each.locale, _LABELS[each.kind])
+        view.add_item(discord.ui.Button(label=label, custom_id=each.custom_id))
     return view
 
 
@@ -60,7 +62,7 @@ class SdkWire:
         *,
         reply_to: int,
         nonce: str,
-        button: Button | None = None,
+        buttons: Sequence[Button] = (),
         file: ReplyFile | None = None,
     ) -> str:
         reference = discord.MessageReference(
@@ -75,7 +77,7 @@ class SdkWire:
                 nonce=nonce,  # discord.py adds enforce_nonce
                 flags=discord.MessageFlags(suppress_embeds=True),
                 allowed_mentions=NO_MENTIONS,
-                view=_view(button),
+                view=_view(buttons),
                 file=sent or discord.utils.MISSING,
             )
             posted = await client.http.send_message(channel, params=params)
@@ -101,14 +103,14 @@ class SdkWire:
         return await self._call(channel, look)
 
     async def edit(
-        self, channel: int, message_id: str, text: str, *, button: Button | None = None
+        self, channel: int, message_id: str, text: str, *, buttons: Sequence[Button] = ()
     ) -> None:
         async def change(client: Client) -> None:
             params = handle_message_parameters(
                 content=text,
                 flags=discord.MessageFlags(suppress_embeds=True),
                 allowed_mentions=NO_MENTIONS,
-                view=_view(button),
+                view=_view(buttons),
             )
             await client.http.edit_message(channel, message_id, params=params)
 

@@ -82,6 +82,23 @@ async def test_what_the_store_could_not_take_is_offered_again() -> None:
     assert [message.text for message, _ in inbox.revised] == ["second"], "and in their order"
 
 
+async def test_an_answer_can_be_rated_and_a_press_says_how() -> None:
+    inbox = RecordingInbox()
+    async with DiscordTwin() as discord, running(discord, inbox) as adapter:
+        await discord.say(discord.alice, discord.general, "hello", mention_bot=True)
+        message = await inbox.next()
+        reply = adapter.reply(message)
+        shown = await reply.open(None)
+        await reply.deliver(0, "Done.", token="t", offer_rating=True)
+        await discord.press(discord.alice, shown, "up")
+        await discord.wait_for(lambda: inbox.presses)
+        await reply.aclose()
+
+        kinds = [each.split(":")[1] for each in discord.message(shown).buttons]
+        assert kinds == ["up", "down"]
+        assert (inbox.presses[0].kind, inbox.presses[0].event_id) == ("up", message.event_id)
+
+
 async def test_the_stop_button_stands_under_a_running_reply_only() -> None:
     inbox = RecordingInbox()
     inbox.pressed = "Only who asked can do that."
