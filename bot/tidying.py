@@ -1,4 +1,4 @@
-"""A message as it can be stored: valid Unicode, and not longer than allowed."""
+"""A message as it can be stored: valid Unicode, nothing hidden in it, not longer than allowed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from adapters.chat.safe_text import unhidden
 from adapters.chat.types import Message, Quote
 
 CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
@@ -13,11 +14,23 @@ CUT = "\n[the message was longer than {:,} characters; the rest was cut]"
 
 def tidied(message: Message, *, max_chars: int, locale: str) -> Message:
     """Text, and the quotes together, cut to `max_chars`; `locale` in the place of its own."""
-    text = message.text[:max_chars].encode(errors="replace").decode()
+    text = _sound(message.text[:max_chars])
     if len(message.text) > max_chars:
         text += CUT.format(max_chars)
-    quotes = _bounded(message.quotes, max_chars)
-    return msgspec.structs.replace(message, text=text, locale=locale, quotes=quotes)
+    return msgspec.structs.replace(
+        message,
+        text=text,
+        locale=locale,
+        quotes=_bounded(message.quotes, max_chars),
+        attachments=tuple(
+            msgspec.structs.replace(each, name=unhidden(each.name)) for each in message.attachments
+        ),
+    )
+
+
+def _sound(text: str) -> str:
+    """What people can't see must not speak to the model either (row I4)."""
+    return unhidden(text).encode(errors="replace").decode()
 
 
 def _bounded(quotes: Sequence[Quote], max_chars: int) -> tuple[Quote, ...]:
@@ -26,7 +39,7 @@ def _bounded(quotes: Sequence[Quote], max_chars: int) -> tuple[Quote, ...]:
     for quote in reversed(quotes):
         if max_chars <= 0:
             break
-        text = quote.text[:max_chars].encode(errors="replace").decode()
+        text = _sound(quote.text[:max_chars])
         max_chars -= len(text)
         kept.insert(0, msgspec.structs.replace(quote, text=text))
     return tuple(kept)
