@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from redis import asyncio as redis_asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -21,6 +23,18 @@ from tests.previews import no_previews
 __all__ = ["no_previews"]
 
 _READY_ATTEMPTS = 400
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs sets the process' logs up, on a stream that ends with it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _server_of(kind: str) -> Path:

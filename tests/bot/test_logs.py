@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -15,16 +14,6 @@ from hypothesis import strategies as st
 from bot.logs import configure_logs
 
 SECRETS = ("canary-one-123", "redis://user:canary%20two@host:1/0", "12345678")
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def _logged(form: Literal["console", "json"], /, **fields: object) -> str:
