@@ -225,6 +225,7 @@ def _call(messages: tuple[PromptMessage, ...], max_tokens: int) -> ModelRequest:
 def _said(turn: Turn) -> str:
     who = "Person" if turn.role == "user" else "Assistant"
     lines = [f"Quoted: {cut_middle(quote.text, _PART_CHARS)}" for quote in turn.quotes]
+    lines += [f"File: {cut_middle(file.text, _PART_CHARS)}" for file in turn.documents]
     for part in turn.parts:
         match part:
             case Text():

@@ -25,6 +25,7 @@ class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
     name: str = ""  # untrusted text from the uploader
     seen: str = ""
     seen_by: str = ""  # route name; empty when no vision route could serve
+    more: tuple[str, ...] = ()  # hashes of later key frames, of an animation or a video
 
 
 class Called(msgspec.Struct, frozen=True, tag="called"):
@@ -46,6 +47,16 @@ class Quoted(msgspec.Struct, frozen=True, gc=False):
     said_at: float  # epoch seconds
 
 
+class Document(msgspec.Struct, frozen=True, gc=False):
+    """An attached file's text: untrusted, and only as much of it as a prompt may hold."""
+
+    sha256: str  # of the whole text, kept as a blob
+    name: str  # untrusted text from the uploader
+    kind: str
+    text: str
+    whole: bool = True
+
+
 class Turn(msgspec.Struct, frozen=True, gc=False):
     """One entry of a conversation as the model sees it."""
 
@@ -55,6 +66,7 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
     said_at: float = 0.0  # epoch seconds
     turn_id: str = ""
     quotes: tuple[Quoted, ...] = ()  # oldest first
+    documents: tuple[Document, ...] = ()
 
     @property
     def text(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from agents.budget import Allowance
 from agents.ports import Delta, ImageData, ModelBackend, ModelRequest, PromptMessage, Queued
+from agents.prompts.image_cost import images_cost
 from agents.routing import Router, Serving
 from tools.contract import Seen
 from tools.labels import Integrity, Label
@@ -18,6 +19,7 @@ _DESCRIBE = (
     "Describe this image for someone who can't see it. First say what it shows, then copy every "
     "word and number in it exactly. Say only what is there."
 )
+_FRAMES = "These {count} images are frames of one recording, in order."
 
 
 class Eyes:
@@ -31,6 +33,7 @@ class Eyes:
         image: ImageData,
         *,
         question: str | None,
+        more: Sequence[ImageData] = (),
         pin: str | None = None,
         local_only: bool = False,
         allowance: Allowance | None = None,
@@ -38,6 +41,7 @@ class Eyes:
     ) -> Seen:
         """What the first vision route that can serve says, at most 4,000 characters.
 
+        `more` are later frames of the same picture; a route sees as many as it takes at once.
         `waiting` hears of the place in a busy engine's line, and of -1 when the wait is over.
 
         One that breaks off halfway is replaced, since nobody has seen its text. Raises
@@ -47,7 +51,7 @@ class Eyes:
 
         async def build(backend: ModelBackend) -> ModelRequest:
             asked = question or _DESCRIBE
-            message = PromptMessage("user", asked, (image,))
+            message = await _fitting(asked, (image, *more), backend)
             return ModelRequest((message,), max_tokens=_MAX_TOKENS)
 
         route, text = "", list[str]()
@@ -72,3 +76,20 @@ class Eyes:
         if reads_text_only:
             said = f"{TEXT_ONLY_MARK}: {said}"
         return Seen(said, route, Label(Integrity.UNTRUSTED))
+
+
+async def _fitting(asked: str, frames: Sequence[ImageData], backend: ModelBackend) -> PromptMessage:
+    """The question over as many frames as the model takes and its window holds; one at least."""
+    capabilities = backend.capabilities
+    for most in range(min(len(frames), capabilities.max_images), 1, -1):
+        text = f"{_FRAMES.format(count=most)} {asked}"
+        message = PromptMessage("user", text, _spread(frames, most))
+        cost = images_cost((message,), capabilities) + capabilities.message_overhead_tokens
+        if cost + await backend.count_tokens(text) + _MAX_TOKENS <= capabilities.context_tokens:
+            return message
+    return PromptMessage("user", asked, (frames[0],))
+
+
+def _spread(frames: Sequence[ImageData], most: int) -> tuple[ImageData, ...]:
+    """At most `most` of them, the first and the last among them."""
+    return tuple(frames[round(at * (len(frames) - 1) / (most - 1))] for at in range(most))

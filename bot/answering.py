@@ -101,7 +101,7 @@ class Answerer:
             locale=turn.locale,
         )
         question = turn.question(read)
-        if not question.parts and not question.quotes:
+        if not question.parts and not question.quotes and not question.documents:
             said = " ".join(read.refusals)
             said = said or say(turn.locale, "Your message was empty. What can I do for you?")
             return Outcome(Ending("refused", "nothing to answer"), said)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
+from adapters.decoding.sandbox import Sandbox
 from adapters.models.openai_wire import estimate_tokens
 from agents.budget import Budget, BudgetLimits
 from agents.planner import PlanLimits, Planner
@@ -72,6 +73,7 @@ class Bot:
         self._failed: list[AdapterError] = []
         self._group: asyncio.TaskGroup | None = None
         self._local_only = LocalOnly(settings.models)
+        self.sandbox = Sandbox()
         memory = MemoryCommands(
             stores.memory,
             stores.facts,
@@ -128,6 +130,8 @@ class Bot:
                 Eyes(self.router),
                 max_bytes=settings.limits.max_attachment_bytes,
                 max_count=settings.limits.max_attachments,
+                max_document_tokens=settings.limits.max_document_tokens,
+                sandbox=self.sandbox,
             ),
             commands=commands,
             metrics=self.metrics,
@@ -267,20 +271,22 @@ async def open_bot(
     role: ProcessRole = "all",
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Bot]:
-    """A bot over opened stores; its models are closed at the end."""
+    """A bot over opened stores; its models and its sandbox are closed at the end."""
     router = router or await open_router(settings)
+    bot = Bot(
+        settings,
+        stores,
+        router,
+        tuple(adapters),
+        ended=ended,
+        metrics=metrics or Metrics(),
+        role=role,
+        clock=clock,
+    )
     try:
-        yield Bot(
-            settings,
-            stores,
-            router,
-            tuple(adapters),
-            ended=ended,
-            metrics=metrics or Metrics(),
-            role=role,
-            clock=clock,
-        )
+        yield bot
     finally:
+        await bot.sandbox.aclose()
         await router.aclose()
 
 

@@ -72,10 +72,11 @@ class RunningTurn:
             for event in self.events
             for quote in event.message.quotes
         )
-        of_others = read.images or quotes
+        of_others = read.images or read.documents or quotes
         label = self.label.lowered_to(Integrity.UNTRUSTED) if of_others else self.label
         said_at = self.last.message.sent_at
-        return Turn("user", (*parts, *read.images), label, said_at, self.turn_id, quotes)
+        shown = (*parts, *read.images)
+        return Turn("user", shown, label, said_at, self.turn_id, quotes, read.documents)
 
     def failed(self, reason: str) -> Outcome:
         text = say(

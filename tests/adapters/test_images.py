@@ -13,7 +13,7 @@ from PIL import Image
 from adapters.images import ImageRefused, prepare_image
 from tests import pictures
 
-NOT_AN_IMAGE = "not an image I can read: PNG, JPEG, WebP and GIF work"
+NOT_AN_IMAGE = "unknown"
 
 
 def opened(data: bytes) -> Image.Image:
@@ -70,13 +70,13 @@ async def test_transparent_parts_become_white() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "The image is 0 bytes"),
-        (b"\x89PNG\r\n\x1a\n" + b"0" * (10 * 1024**2), "over the 10 MiB limit"),
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n" + b"0" * (10 * 1024**2), "size .*limit=10"),
         (b"just some text, named holiday.png", NOT_AN_IMAGE),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', NOT_AN_IMAGE),
         (b"8BPS\0\1" + bytes(100), NOT_AN_IMAGE),
         (b"<!doctype html><title>Sign in</title>", NOT_AN_IMAGE),
-        (b"RIFF\0\0\0\0WAVEfmt ", NOT_AN_IMAGE),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio"),
         (b"\xff\xd8\xff" + b"not really a JPEG", "damaged"),
     ],
 )
@@ -96,7 +96,7 @@ async def test_a_truncated_image_is_called_damaged() -> None:
 async def test_a_pixel_bomb_is_refused_by_its_header(width: int, height: int) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    with pytest.raises(ImageRefused, match=f"{width} × {height} pixels"):
+    with pytest.raises(ImageRefused, match=f"width={width}, height={height}"):
         await prepare_image(pictures.bomb(width, height))
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 20 * 1024

@@ -108,3 +108,21 @@ async def test_the_line_before_a_busy_vision_model_is_told() -> None:
     seen = await busy.describe(PIXELS, question=None, waiting=places.append)
 
     assert (seen.text, places) == ("a cat", [1, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("most", "context_tokens", "shown"),
+    [(4, 8192, [0, 2, 3, 5]), (2, 8192, [0, 5]), (1, 8192, [0]), (4, 1200, [0, 5])],
+)
+async def test_a_recording_is_shown_as_frames_as_many_as_the_route_takes(
+    most: int, context_tokens: int, shown: list[int]
+) -> None:
+    first, *more = [ImageData(bytes([at]), "image/png") for at in range(6)]
+    limits = replace(DEFAULT_CAPABILITIES, max_images=most, context_tokens=context_tokens)
+    backend = ScriptedBackend("v", [Say("it moves")], capabilities=limits)
+
+    await eyes(backend).describe(first, question="What moves?", more=more)
+
+    (asked,) = backend.requests[0].messages
+    assert [image.data[0] for image in asked.images] == shown
+    assert (f"These {len(shown)} images" in asked.text) == (len(shown) > 1)

@@ -66,7 +66,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 
 FILES = {
-    "text.png": (b"this is text, not a picture", "not an image"),
+    "text.png": (b"this is text, not a picture", "but holds text"),
     "nothing.png": (b"", "0 bytes"),
     "huge.png": (b"\x89PNG\r\n\x1a\n" + bytes(60_000_000), "60 MB"),
     "bomb.png": (bomb(30_000, 30_000), "30000 × 30000"),
@@ -197,7 +197,7 @@ async def test_an_empty_and_a_broken_message_on_discord_get_their_sentence(
             await platform.say("")
             await platform.wait_for_reply(1, "empty")
             await platform.say("", files=(("text.png", b"just text"),))
-            await platform.wait_for_reply(2, "not an image")
+            await platform.wait_for_reply(2, "but holds text")
             await platform.say("please garble")
             await platform.wait_for_reply(3, "(turn ")
             await platform.say("What is 6*7?")

@@ -1,0 +1,1 @@
+"""Strangers' files, read in processes of their own: pictures, documents and videos."""
