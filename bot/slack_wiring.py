@@ -36,6 +36,7 @@ def slack_adapter(slack: SlackSection, stores: Stores, rules: ChannelRules) -> S
         rules=rules,
         prompts=prompts,
         feedback=slack.feedback,
+        streaming=slack.streaming == "auto",
         http=_http(slack, stores),
         installs=_Installs(installs) if slack.client_id else None,
     )

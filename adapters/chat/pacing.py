@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 CLOSE_WAIT_S = 10.0  # longest wait for an edit that is on its way
 GIVE_UP_AFTER = 3  # interim edits refused in a row
+
+Shown = TypeVar("Shown")  # what a draft is to the platform; comparable, empty ones are not shown
 
 
 class Urgency(IntEnum):
@@ -115,7 +118,7 @@ class Pool:
         return wait_s
 
 
-class PacedEdits:
+class PacedEdits(Generic[Shown]):
     """Shows drafts of one message as fast as its pool allows, skipping those in between.
 
     `edit` sends one draft and raises `AdapterError` only. A refusal that is not retryable, or
@@ -127,22 +130,23 @@ class PacedEdits:
     def __init__(
         self,
         pool: Pool,
-        edit: Callable[[str], Awaitable[None]],
+        edit: Callable[[Shown], Awaitable[None]],
         *,
         name: str,
         may_show: MayShow = always,
     ) -> None:
         self._pool, self._edit, self._name, self._may_show = pool, edit, name, may_show
-        self._draft = self._shown = ""
+        self._draft: Shown | None = None
+        self._shown: Shown | None = None
         self._newer = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._editing = self._closed = False
 
-    def show(self, text: str) -> None:
+    def show(self, draft: Shown) -> None:
         """Offer the newest draft. Never blocks, never raises."""
-        if self._closed or not text or text == self._draft:
+        if self._closed or not draft or draft == self._draft:
             return
-        self._draft = text
+        self._draft = draft
         self._newer.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"edits {self._name}")
@@ -173,16 +177,17 @@ class PacedEdits:
             await self._newer.wait()
             await self._pool.take(Urgency.EDIT)
             self._newer.clear()
-            if self._closed or self._draft == self._shown or not self._may_show():
+            draft = self._draft
+            if self._closed or draft is None or draft == self._shown or not self._may_show():
                 continue
-            refused = 0 if await self._sent(self._draft) else refused + 1
+            refused = 0 if await self._sent(draft) else refused + 1
             if refused >= GIVE_UP_AFTER:
                 self._closed = True
 
-    async def _sent(self, text: str) -> bool:
+    async def _sent(self, draft: Shown) -> bool:
         self._editing = True
         try:
-            await self._edit(text)
+            await self._edit(draft)
         except NotOurs:
             return True  # no refusal, and nothing was shown
         except AdapterError as error:
@@ -191,5 +196,5 @@ class PacedEdits:
             return False
         finally:
             self._editing = False
-        self._shown = text
+        self._shown = draft
         return True

@@ -19,6 +19,7 @@ from adapters.chat.slack_pacing import delete
 from adapters.chat.slack_prompts import DEFAULT_PROMPTS, Prompt
 from adapters.chat.slack_reply import SlackReply
 from adapters.chat.slack_socket import Socket
+from adapters.chat.slack_stream import LIVES_S
 from adapters.chat.slack_teams import Teams
 from adapters.chat.slack_workspace import Line, Setup, origin_of
 from adapters.chat.types import (
@@ -67,6 +68,8 @@ class SlackAdapter:
         rules: ChannelRules = usual,
         prompts: tuple[Prompt, ...] = DEFAULT_PROMPTS,
         feedback: bool = True,
+        streaming: bool = True,
+        stream_lives_s: float = LIVES_S,
     ) -> None:
         self._setup = Setup(
             name,
@@ -80,6 +83,8 @@ class SlackAdapter:
             rules,
             prompts,
             feedback,
+            streaming,
+            stream_lives_s,
         )
         self._limits = Limits(PART_CHARS, edits_per_window=updates_per_minute, window_s=60.0)
         self._teams = Teams(

@@ -14,7 +14,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.chat.ours import request_tracing
-from adapters.chat.slack_errors import Told, meaning_of, remedy_of
+from adapters.chat.refusals import Told
+from adapters.chat.slack_errors import meaning_of, remedy_of
 from adapters.chat.types import DeliveryError, NotAccepted
 
 log = structlog.get_logger(__name__)
@@ -100,7 +101,7 @@ class SlackApi:
         self._name, self._tokens, self._team_id, self._clock = name, tokens, team_id, clock
         self.refused = ""  # Slack's word for why the token is good for nothing
         self._refused_token, self._look_at = "", 0.0
-        self._told = Told(adapter=name)
+        self._told = Told(adapter=name, event="slack.refused")
         quiet = logging.getLogger("adapters.chat.slack.sdk")
         # The SDK writes whole payloads at DEBUG, and at WARNING advice on how to build an app.
         quiet.setLevel(logging.ERROR)
@@ -108,6 +109,7 @@ class SlackApi:
         self._api_url = api_url.rstrip("/") + "/"
         self.client = self.client_for(None)
         self.scopes: frozenset[str] = frozenset()
+        self.bot_user_id = ""  # known once the token was checked
         self._in_flight = 0
         self._closing: aiohttp.ClientSession | None = None
 
@@ -185,11 +187,13 @@ class SlackApi:
         *,
         timeout_s: float = CALL_TIMEOUT_S,
         authorization: str = "",
+        quiet: bool = False,
         **args: Any,
     ) -> Mapping[str, Any]:
         """The answer's body; raises `SlackCallError` only.
 
-        `authorization` takes the place of the workspace's token.
+        `authorization` takes the place of the workspace's token. A refusal of a `quiet` call
+        is no trouble of the operator's: there is another way.
         """
         how: dict[str, Any] = {"json": args}
         if method.startswith(_READS):
@@ -204,9 +208,10 @@ class SlackApi:
             refused = self._refused(method, error)
             if token and refused.error in TOKEN_ERRORS:
                 self.refuse(refused.error, token)
-            elif not refused.retryable:
+            elif not refused.retryable and not quiet:
                 channel = str(args.get("channel") or args.get("channel_id") or "")
-                self._told.tell(refused.error, method, channel, needed=refused.needed)
+                remedy = remedy_of(refused.error, needed=refused.needed)
+                self._told.tell(refused.error, channel, remedy, method=method)
             raise refused from error
         except (aiohttp.ClientError, OSError, TimeoutError, *_NO_JSON) as error:
             raise SlackCallError(self._name, method, "", retryable=True) from error
@@ -216,6 +221,7 @@ class SlackApi:
         if token:
             self.restore()
         if method == "auth.test":
+            self.bot_user_id = str(answer.get("user_id") or "") if token else self.bot_user_id
             scopes = str(answer.headers.get("x-oauth-scopes", ""))
             self.scopes = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip())
         return answer.data if isinstance(answer.data, dict) else {}

@@ -46,8 +46,7 @@ def content(
     shown = unpinged(text.strip("\n")) if text.strip() else "…"
     blocks = _blocks(shown) if tables else [_markdown(shown)]
     if buttons:
-        elements = [_button(*each, locale) for each in buttons.items()]
-        blocks.append({"type": "actions", "elements": elements})
+        blocks.append(actions(buttons, locale=locale))
     return {
         "channel": channel,
         "text": fallback(shown),
@@ -57,6 +56,11 @@ def content(
         "parse": "none",
         "link_names": False,
     }
+
+
+def actions(buttons: Mapping[str, str], *, locale: str) -> dict[str, Any]:
+    """Buttons in a row; the keys are action ids, the values the event ids they carry."""
+    return {"type": "actions", "elements": [_button(*each, locale) for each in buttons.items()]}
 
 
 def has_table(args: Mapping[str, Any]) -> bool:

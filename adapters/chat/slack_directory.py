@@ -70,7 +70,9 @@ class Kept(Generic[Value]):
 
     async def _ask(self, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
         value = await ask()
-        self.put(key, value)
+        until, _ = self._values.get(key, (0.0, None))
+        if until <= self._clock():  # else it was put while we asked, and is newer
+            self.put(key, value)
         return value
 
 

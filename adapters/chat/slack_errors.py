@@ -6,31 +6,10 @@ conversations.replies, views.open), 2026-08. A code that is not here is final.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import structlog
-
+from adapters.chat.refusals import Meaning
 from adapters.chat.sentences import mark
-
-log = structlog.get_logger(__name__)
-
-_TOLD = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """`passes`: another try may succeed. `may_be_done`: Slack may have done it all the same.
-
-    `remedy` is for the operator; `sentence` for the person, where one can be told in private.
-    """
-
-    passes: bool = False
-    may_be_done: bool = False
-    remedy: str = ""
-    sentence: str = ""
-
 
 _NOT_HERE = mark("I am not in this conversation. Invite me first, then try again.")
 _CLOSED = mark("Nobody can write here any more, so I can't either.")
@@ -141,27 +120,3 @@ def remedy_of(code: str, *, needed: str = "") -> str:
 def sentence_of(code: str) -> str:
     """What to tell a person in private, or nothing."""
     return meaning_of(code).sentence
-
-
-class Told:
-    """Tells the operator of each final refusal once for each channel."""
-
-    def __init__(self, *, adapter: str) -> None:
-        self._adapter = adapter
-        self._told = OrderedDict[tuple[str, str], None]()
-
-    def tell(self, code: str, method: str, channel: str, *, needed: str = "") -> None:
-        remedy = remedy_of(code, needed=needed)
-        if not remedy or (channel, code) in self._told:
-            return
-        self._told[channel, code] = None
-        if len(self._told) > _TOLD:
-            self._told.popitem(last=False)
-        log.error(
-            "slack.refused",
-            adapter=self._adapter,
-            method=method,
-            channel=channel,
-            error=code,
-            remedy=remedy,
-        )

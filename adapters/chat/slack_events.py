@@ -56,6 +56,11 @@ class Removed:
     event_id: str
 
 
+def event_id_of(channel: str, ts: str) -> str:
+    """Of something that was said: Slack tells it under several ids."""
+    return f"{channel}:{ts}"
+
+
 class EventReader:
     """Reads events of one workspace, asking the directory who and where."""
 
@@ -128,8 +133,9 @@ class EventReader:
             for kind, event_id in pressed
         ]
 
-    async def read_native_stop(self, event: Mapping[str, Any]) -> list[Press]:
-        """Slack's own stop button names a thread: it stops what shows our button there."""
+    async def read_native_stop(self, event: Mapping[str, Any]) -> list[Press | Command]:
+        """Slack's own stop button names a thread: it stops what shows our button there, and
+        what is streamed to its user, as `/stop` does."""
         if event.get("type") != "agent_session_stopped":
             return []
         channel, thread = str(event.get("channel") or ""), str(event.get("thread_ts") or "")
@@ -138,10 +144,14 @@ class EventReader:
             return []
         author = Author(user, await self._directory.user_kind(user))
         running = await self._directory.running(channel, thread)
-        return [
+        stops: list[Press | Command] = [
             Press("stop", event_id, self.adapter, self.tenant, channel, author)
             for event_id in running
         ]
+        if event.get("streaming_message_ts"):
+            key, author = await self._where_and_who(channel, thread, user)
+            stops.append(Command("stop", "", self.adapter, key, author))
+        return stops
 
     async def read_command(self, payload: Mapping[str, Any]) -> Command:
         key, author = await self._where_and_who(
@@ -231,7 +241,7 @@ class EventReader:
             thread = self._thread(said, channel, ts)
         key, author = await self._where_and_who(channel, thread, user)
         return Message(
-            event_id=f"{channel}:{ts}",
+            event_id=event_id_of(channel, ts),
             adapter=self.adapter,
             conversation=key,
             author=author,
@@ -247,7 +257,7 @@ class EventReader:
 
     def _thread(self, said: Mapping[str, Any], channel: str, ts: str) -> str | None:
         """A question begins a thread, unless its channel is answered outside of threads."""
-        begun = ts if self._rules(channel).reply_in == "thread" else None
+        begun = ts if self._rules(channel).reply_in != "channel" else None
         return said.get("thread_ts") or begun
 
     def _was_said_by_a_person(self, event: Mapping[str, Any]) -> bool:

@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from adapters.chat.commands import ASK, COMMANDS
+from adapters.chat.shortcuts import SHORTCUTS
 from adapters.chat.slack_api import SlackApi, SlackCallError
-from adapters.chat.slack_shortcuts import SHORTCUTS
 from adapters.chat.slack_text import escaped
 from adapters.chat.splitting import clip
 

@@ -12,12 +12,13 @@ import structlog
 from yarl import URL
 
 from adapters.chat.sentences import mark, say
+from adapters.chat.shortcuts import EXCUSES
 from adapters.chat.slack_api import SlackApi
-from adapters.chat.slack_events import Edited, EventReader, Removed
+from adapters.chat.slack_events import Edited, EventReader, Removed, event_id_of
 from adapters.chat.slack_heard import Heard
-from adapters.chat.slack_shortcuts import EXCUSES, Shortcuts, refusal
+from adapters.chat.slack_shortcuts import Shortcuts, refusal
 from adapters.chat.slack_text import escaped
-from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Receipt
+from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Press, Receipt
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Intake:
                     return await self._picked(body)
                 case "view_submission":
                     return await self._sent(body)
-            if event := body.get("event"):
+            if (event := body.get("event")) and not self._is_known(event):
                 await self._event(event)
         except (NotAccepted, DeliveryError) as error:
             log.warning("slack.not_accepted", reason=type(error).__name__)
@@ -84,6 +85,11 @@ class Intake:
         for task in self._late:
             task.cancel()
 
+    def _is_known(self, event: Mapping[str, Any]) -> bool:
+        """A mention is told as a message too, and not read again."""
+        event_id = event_id_of(str(event.get("channel")), str(event.get("ts")))
+        return event.get("subtype") is None and self._heard.knows(event_id)
+
     async def _event(self, event: Mapping[str, Any]) -> None:
         kind = event.get("type")
         if kind in _OPENED:
@@ -93,8 +99,11 @@ class Intake:
         if kind in _CLOSED:
             await self._closed(str(event.get("channel") or ""), with_answers=_CLOSED[kind])
             return
-        for press in await self._reader.read_native_stop(event):
-            await self._inbox.press(press)
+        for stop in await self._reader.read_native_stop(event):
+            if isinstance(stop, Press):
+                await self._inbox.press(stop)
+            else:
+                await self._inbox.command(stop)
         match await self._reader.read(event):
             case Message() as message:
                 await self._heard.accept(message)

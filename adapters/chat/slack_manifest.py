@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.chat.commands import ASK, COMMANDS, CommandSpec
+from adapters.chat.shortcuts import SHORTCUTS
 from adapters.chat.slack_api import NEEDED_SCOPES
 from adapters.chat.slack_http import EVENTS_PATH
 from adapters.chat.slack_installs import REDIRECT_PATH
-from adapters.chat.slack_shortcuts import SHORTCUTS
+from adapters.chat.slack_shortcuts import callback_id
 
 EVENTS = (
     "app_home_opened",
@@ -75,7 +76,7 @@ def _features(*, url: str, agent: bool) -> dict[str, Any]:
         {
             "name": each.name,
             "type": "message",
-            "callback_id": each.callback_id,
+            "callback_id": callback_id(each.kind),
             "description": each.description,
         }
         for each in SHORTCUTS

@@ -5,14 +5,25 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from adapters.chat.pacing import Urgency
 from adapters.chat.safe_text import sound
-from adapters.chat.sentences import mark, say
+from adapters.chat.sentences import say
+from adapters.chat.shortcuts import (
+    DESCRIBE_IT,
+    EMPTY,
+    EXCUSES,
+    GONE,
+    MOST_QUOTES,
+    NO_IMAGE,
+    NO_THREAD,
+    NOT_HERE,
+    SUMMARISE_IT,
+    ShortcutKind,
+)
 from adapters.chat.slack_api import SlackApi, SlackCallError
 from adapters.chat.slack_errors import sentence_of
 from adapters.chat.slack_events import EventReader
@@ -20,43 +31,20 @@ from adapters.chat.slack_heard import Heard
 from adapters.chat.slack_pacing import Pools, call_when_free
 from adapters.chat.slack_text import unpinged
 from adapters.chat.splitting import clip
-from adapters.chat.types import Receipt
 
-DESCRIBE, SUMMARISE, ASK = "firstline_describe", "firstline_summarise", "firstline_ask_about"
+
+def callback_id(kind: ShortcutKind) -> str:
+    return f"firstline_{kind}"
+
+
+DESCRIBE, SUMMARISE = callback_id("describe"), callback_id("summarise")
+ASK = callback_id("ask_about")
 QUESTION, INPUT = "firstline_question", "firstline_text"
-MOST_QUOTES = 100
 _PAGE, _PAGES = 200, 10  # a thread is told oldest first, so its newest are on the last page
 _QUESTION_CHARS = 3000  # the most that Slack takes in a text field
 _EXCERPT_CHARS = 300
 _OPEN_WITHIN_S = 2.0  # the trigger lives for 3 s
 _EVENT_TS = re.compile(r"\d{1,12}\.\d{1,9}")
-
-DESCRIBE_IT = "Describe this image."
-SUMMARISE_IT = "Summarise this thread, in the language it is written in."
-NO_IMAGE = mark("There is no image in that message.")
-NO_THREAD = mark("There is nothing to read in that thread any more.")
-NOT_HERE = mark("I am not in this conversation. Invite me first, then try again.")
-NOT_TAKEN = mark("I can't take questions from you here.")
-FULL = mark("Too many questions wait here already. Please ask this one again later.")
-GONE = mark("That message is not there any more.")
-EMPTY = mark("Please write a question.")
-EXCUSES = {Receipt.DENIED: NOT_TAKEN, Receipt.FULL: FULL}
-
-
-@dataclass(frozen=True, slots=True)
-class Shortcut:
-    """`name` is at most 24 characters, `description` 150 (docs.slack.dev, app manifest)."""
-
-    callback_id: str
-    name: str
-    description: str
-
-
-SHORTCUTS = (
-    Shortcut(DESCRIBE, "Describe image", "Describes the images in a message"),
-    Shortcut(SUMMARISE, "Summarise thread", "Sums up the thread a message is in"),
-    Shortcut(ASK, "Ask about this", "Asks the assistant about a message"),
-)
 
 
 class Picked(msgspec.Struct, frozen=True):

@@ -53,11 +53,12 @@ def preview(draft: Draft, limit: int) -> str:
         return clip(draft.text, limit)
     running = [each.name for each in draft.activities if each.state == "running"]
     if running:
-        return f"_{_doing(running[-1])}…_"
+        return f"_{doing(running[-1])}…_"
     return f"_{clip(draft.status, 200)}_" if draft.status else ""
 
 
-def _doing(name: str) -> str:
+def doing(name: str) -> str:
+    """A step of the work in words: its name only, never its arguments."""
     if name == "look":
         return "Looking at the image"
     return name[:1].upper() + name[1:100] if " " in name else f"Using {name[:100]}"

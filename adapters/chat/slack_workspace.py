@@ -19,6 +19,7 @@ from adapters.chat.slack_prompts import DEFAULT_PROMPTS, Prompt, Prompts
 from adapters.chat.slack_reply import SlackReply
 from adapters.chat.slack_session import Sessions
 from adapters.chat.slack_shortcuts import Shortcuts
+from adapters.chat.slack_stream import LIVES_S, Streams
 from adapters.chat.types import ChannelRules, Inbox, MayShow, Message, usual
 
 _WINDOW_S = 60.0
@@ -39,6 +40,8 @@ class Setup:
     rules: ChannelRules = usual
     prompts: tuple[Prompt, ...] = DEFAULT_PROMPTS
     feedback: bool = True
+    streaming: bool = True  # natively, where Slack lets the app
+    stream_lives_s: float = LIVES_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,19 @@ class Workspace:
         self._sessions = Sessions(
             self.api, enabled=setup.agent, updates=updates, window_s=_WINDOW_S
         )
+        self._streams = Streams(
+            self.api,
+            self.pools,
+            enabled=setup.agent and setup.streaming,
+            lives_s=setup.stream_lives_s,
+        )
 
     def reply(self, message: Message, may_show: MayShow) -> SlackReply:
         return SlackReply(
             self.api,
             self.pools,
             self._sessions,
+            self._streams,
             message,
             settle_s=self._setup.settle_s,
             may_show=may_show,

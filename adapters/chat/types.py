@@ -92,12 +92,16 @@ class Press(msgspec.Struct, frozen=True):
     locale: str = ""
 
 
+ReplyIn = Literal["thread", "channel", "own_thread"]
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelRule:
     """How the bot behaves in one channel, as its operator set it."""
 
     follow_ups: bool = True  # answers in its threads without a new mention
-    reply_in: Literal["thread", "channel"] = "thread"
+    reply_in: ReplyIn = "thread"
+    answer_posts: bool = False  # a forum's new posts, without a mention
 
 
 ChannelRules = Callable[[str], ChannelRule]  # by the platform's channel id, as it is now

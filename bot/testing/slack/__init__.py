@@ -18,8 +18,14 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from bot.testing.loopback import Loopback
+from bot.testing.previews import Previewer
+from bot.testing.slack.faults import SlackFaults
 from bot.testing.slack.presses import press_payload
+from bot.testing.slack.previews import fetched
+from bot.testing.slack.scopes import ALL_SCOPES
 from bot.testing.slack.socket import Envelope, SocketMode
+from bot.testing.slack.streams import Streams
 from bot.testing.slack.uploads import Uploads
 from bot.testing.slack.views import Views
 from bot.testing.slack.web_api import WebApi
@@ -27,15 +33,6 @@ from bot.testing.slack.world import Channel, Edit, Posted, World
 
 Json = dict[str, Any]
 RESPONSE_URL_USES = 5
-ALL_SCOPES = frozenset(
-    {
-        f"{kind}:{verb}"
-        for kind in ("channels", "groups", "im", "mpim")
-        for verb in ("history", "read")
-    }
-    | {"app_mentions:read", "chat:write", "commands", "files:read", "files:write"}
-    | {"users:read", "assistant:write"}
-)
 LOGIN_PAGE = "<!DOCTYPE html><html><head><title>Slack</title></head><body>Sign in</body></html>"
 
 
@@ -56,7 +53,8 @@ class SlackTwin:
         self.scopes: set[str] = set(ALL_SCOPES)
         self.world = World()
         self.web, self.uploads, self.views = WebApi(self), Uploads(), Views(self)
-        self.socket = SocketMode()
+        self.socket, self.streams, self.previews = SocketMode(), Streams(), Previewer()
+        self.faults = SlackFaults(self)
         self.ephemeral: list[Posted] = []
         self.reactions: list[tuple[str, str, str]] = []
         self.is_agent = False  # declared as one in the app's settings
@@ -65,7 +63,7 @@ class SlackTwin:
         self.file_tokens_seen: list[str] = []
         self.base_url = ""
         self._commands: dict[str, CommandRun] = {}
-        self._runner: web.AppRunner | None = None
+        self._server = Loopback()
         self.add_user, self.add_channel = self.world.add_user, self.world.add_channel
 
     @property
@@ -79,11 +77,7 @@ class SlackTwin:
         app.router.add_get("/files-pri/{file_id}/download/{name}", self._download)
         app.router.add_post("/commands/{token}", self._respond)
         app.router.add_post("/upload/v1/{file_id}", self.uploads.receive)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.base_url = await self._server.open(app)
         return self
 
     async def __aexit__(
@@ -93,8 +87,8 @@ class SlackTwin:
         at: TracebackType | None,
     ) -> None:
         await self.socket.aclose()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.previews.settle()
+        await self._server.close()
 
     async def say(
         self,
@@ -195,13 +189,13 @@ class SlackTwin:
     def change(self, message: Posted, sent: Json, *, by: str) -> Envelope:
         before = message.to_json()
         self.world.change(message, sent, by)
-        return self._tell_change(message.channel, message.to_json(), before)
+        return self.tell_change(message.channel, message.to_json(), before)
 
     def unfurl(self, channel: str, ts: str) -> Envelope:
         """A link in a message grows a preview: a change that is not an edit."""
         before = self.message(channel, ts).to_json()
         preview = {"id": 1, "from_url": "https://example.com/", "text": "A page"}
-        return self._tell_change(channel, before | {"attachments": [preview]}, before)
+        return self.tell_change(channel, before | {"attachments": [preview]}, before)
 
     def remove(self, message: Posted) -> Envelope:
         """A message is deleted; of a thread's root a tombstone stays while it has answers."""
@@ -210,7 +204,7 @@ class SlackTwin:
             message.user, message.subtype = "USLACKBOT", "tombstone"
             message.edit({"text": "This message was deleted."})
             left = message.to_json() | {"hidden": True, "thread_ts": message.ts}
-            return self._tell_change(message.channel, left, before)
+            return self.tell_change(message.channel, left, before)
         del self.world.posted[message.channel, message.ts]
         gone = {"subtype": "message_deleted", "hidden": True, "deleted_ts": message.ts}
         event = gone | {"previous_message": before}
@@ -221,7 +215,8 @@ class SlackTwin:
         states = [state for *where, state in self.sessions if where == [channel, thread]]
         assert states[-1:] == ["processing"], "no stop button is shown"
         event = {"type": "agent_session_stopped", "channel": channel, "thread_ts": thread}
-        about = {"streaming_message_ts": [], "user": user, "event_ts": self.world.new_ts()}
+        ended = self.streams.stopped_by_user(channel, thread)
+        about = {"streaming_message_ts": ended, "user": user, "event_ts": self.world.new_ts()}
         return self.deliver(event | about)
 
     async def press(
@@ -243,7 +238,7 @@ class SlackTwin:
             while not predicate():  # noqa: ASYNC110 - a test may look at anything
                 await asyncio.sleep(0.01)
 
-    def _tell_change(self, channel: str, now: Json, before: Json) -> Envelope:
+    def tell_change(self, channel: str, now: Json, before: Json) -> Envelope:
         changed = {"message": now, "previous_message": before}
         event = {"subtype": "message_changed", "hidden": True, **changed}
         return self.tell(self.world.channels[channel], event)
@@ -265,6 +260,8 @@ class SlackTwin:
         file = {
             "id": file_id,
             "name": name,
+            "title": name,
+            "filetype": name.rpartition(".")[2],
             "mimetype": mimetypes.guess_type(name)[0] or "application/octet-stream",
             "size": len(content),
             "user": user,
@@ -292,6 +289,7 @@ class SlackTwin:
             return web.Response(status=404, text="used_url")
         run.uses += 1
         answer = await request.json()
+        self.previews.look("response", fetched("response_url", answer))
         run.thread = answer.get("thread_ts")
         run.answers.append(str(answer.get("text", "")))
         return web.Response(text="ok")

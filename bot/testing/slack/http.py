@@ -13,6 +13,7 @@ import aiohttp
 
 from adapters.chat.slack_signature import signature_of
 from bot.testing.slack.socket import Envelope, SocketMode
+from bot.testing.slack.watching import watched
 
 Json = dict[str, Any]
 
@@ -65,6 +66,7 @@ class HttpEvents(SocketMode):
 
     async def post(self, envelope: Envelope, headers: dict[str, str]) -> tuple[int, str]:
         """One try; status 0 when no answer came in time."""
+        watched(envelope.kind, envelope.payload)
         body, is_form = body_of(envelope.kind, envelope.payload)
         headers = signed(self.secret, body, at=self.clock(), form=is_form) | headers
         begun = time.monotonic()

@@ -68,7 +68,8 @@ def update(slack: SlackTwin, args: Json) -> Json:
         raise Refused("cant_update_message")
     sent, warning = _content(args)
     slack.change(message, sent, by=slack.world.bot_user_id)
-    return {"channel": channel.channel_id, "ts": message.ts, "text": sent["text"], **warning}
+    told = {"channel": channel.channel_id, "ts": message.ts, "text": sent["text"]}
+    return {**told, "message": message.to_json(), **warning}
 
 
 def delete(slack: SlackTwin, args: Json) -> Json:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from bot.testing.loopback import Loopback
 from bot.testing.slack import SlackTwin
 from bot.testing.slack.http import HttpEvents
 
@@ -29,7 +30,7 @@ class SlackApp:
         self.enterprise_id: str | None = None  # set: installing is for the whole organisation
         self._origins: dict[str, str] = {}
         self._codes: dict[str, tuple[str, str]] = {}
-        self._runner: web.AppRunner | None = None
+        self._server = Loopback()
 
     @property
     def api_url(self) -> str:
@@ -39,10 +40,7 @@ class SlackApp:
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/api/{method}", self._serve)
         app.router.add_get("/files-pri/{file_id}/download/{name}", self._download)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.base_url = await self._server.open(app)
         return self
 
     async def __aexit__(
@@ -53,8 +51,7 @@ class SlackApp:
     ) -> None:
         for slack in self.workspaces.values():
             await slack.__aexit__(kind, error, at)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._server.close()
 
     async def workspace(self, team_id: str) -> SlackTwin:
         """A workspace that has not installed the app yet."""

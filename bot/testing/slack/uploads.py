@@ -97,6 +97,7 @@ def _file(slack: SlackTwin, file_id: str, title: object) -> Json:
         "id": file_id,
         "name": name,
         "title": str(title or name),
+        "filetype": name.rpartition(".")[2],
         "mimetype": mimetypes.guess_type(name)[0] or "application/octet-stream",
         "size": len(content),
         "user": slack.world.bot_user_id,

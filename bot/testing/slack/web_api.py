@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from bot.testing.slack.methods import METHODS, SCOPES, Refused
+from bot.testing.slack.previews import SURFACES, fetched
+from bot.testing.slack.watching import watched
 
 if TYPE_CHECKING:
     from bot.testing.slack import SlackTwin
@@ -51,6 +53,9 @@ class WebApi:
         self.refused: Counter[str] = Counter()
         self.limits: dict[str, tuple[int, float]] = {
             "chat.postMessage": (4, 4.0),  # 1 a second per channel, short bursts
+            "chat.appendStream": (100, 60.0),
+            "chat.startStream": (20, 60.0),
+            "chat.stopStream": (20, 60.0),
             "chat.update": (50, 60.0),
             "chat.delete": (50, 60.0),
             "conversations.history": (50, 60.0),
@@ -105,6 +110,7 @@ class WebApi:
         except Refused as refused:
             self.refused[f"{method}:{refused.error}"] += 1
             body = {"ok": False, "error": refused.error, **refused.extra}
+        watched(method, body)
         if body["ok"] and self.cut_after[method] > 0 and request.transport:
             self.cut_after[method] -= 1
             request.transport.abort()
@@ -124,7 +130,10 @@ class WebApi:
         if needed and not needed & self._twin.scopes:
             provided = ",".join(sorted(self._twin.scopes))
             raise Refused("missing_scope", needed=min(needed), provided=provided)
-        return run(self._twin, args)
+        answer = run(self._twin, args)
+        if method in SURFACES:
+            self._twin.previews.look(SURFACES[method], fetched(method, args))
+        return answer
 
     def _over_limit(self, method: str, args: Json) -> float:
         """Seconds to wait, or 0; a refused call does not count."""
@@ -150,7 +159,7 @@ async def _arguments(request: web.Request) -> Json:
         body = await request.text()
         return args | (json.loads(body) if body else {})
     args |= {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
-    for key in ("blocks", "metadata"):
+    for key in ("blocks", "chunks", "metadata"):
         if isinstance(args.get(key), str):
             args[key] = json.loads(args[key])
     return args

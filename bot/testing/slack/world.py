@@ -94,6 +94,7 @@ class Posted:
     files: list[Json] = field(default_factory=list)
     only_for: str | None = None
     subtype: str | None = None
+    streaming: str | None = None  # "in_progress" or "completed", of streamed messages only
     edited: Json | None = None  # who changed it last and when, as the platform tells it
     edits: list[Edit] = field(default_factory=list)
 
@@ -118,14 +119,15 @@ class Posted:
             "type": "message",
             "user": self.user,
             "ts": self.ts,
-            "text": self.sent.get("text", ""),
+            "text": "" if self.streaming == "in_progress" else self.sent.get("text", ""),
         }
         optional = {
+            "streaming_state": self.streaming,
             "subtype": self.subtype,
             "thread_ts": self.thread_ts,
             "bot_id": self.bot_id,
             "edited": self.edited,
-            "blocks": self.sent.get("blocks"),
+            "blocks": None if self.streaming == "in_progress" else self.sent.get("blocks"),
             "files": self.files or None,
             "metadata": self.metadata if with_metadata else None,
         }

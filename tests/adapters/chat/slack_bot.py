@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from adapters.chat.slack import SlackAdapter
-from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
+from adapters.chat.slack_stream import LIVES_S
+from adapters.chat.types import Command, DeliveryError, Message, NotAccepted, Press, Receipt
 from bot.testing.slack import SlackTwin
 
 
@@ -98,6 +99,8 @@ def adapter_for(
     updates_per_minute: int = 45,
     settle_s: float = 0.05,
     feedback: bool = True,
+    streaming: bool = True,
+    stream_lives_s: float = LIVES_S,
 ) -> SlackAdapter:
     return SlackAdapter(
         bot_token=slack.bot_token,
@@ -109,19 +112,29 @@ def adapter_for(
         backfill_again_s=0.2,
         agent=slack.is_agent,
         feedback=feedback,
+        streaming=streaming,
+        stream_lives_s=stream_lives_s,
     )
 
 
 @contextlib.asynccontextmanager
 async def running(
-    inbox: RecordingInbox | None = None, *, agent: bool = False, feedback: bool = True
+    inbox: RecordingInbox | None = None,
+    *,
+    agent: bool = False,
+    feedback: bool = True,
+    streaming: bool = True,
+    stream_lives_s: float = LIVES_S,
 ) -> AsyncIterator[Bench]:
     async with SlackTwin() as slack:
         slack.is_agent = agent
         slack.add_user("U1")
         slack.add_channel("C1")
         slack.add_channel("D1", "im")
-        bench = Bench(slack, adapter_for(slack, feedback=feedback), inbox or RecordingInbox())
+        adapter = adapter_for(
+            slack, feedback=feedback, streaming=streaming, stream_lives_s=stream_lives_s
+        )
+        bench = Bench(slack, adapter, inbox or RecordingInbox())
         task = asyncio.create_task(bench.adapter.run(bench.inbox), name="slack adapter")
         try:
             await slack.socket.connected()
@@ -129,3 +142,16 @@ async def running(
         finally:
             task.cancel()
             await asyncio.wait((task,), timeout=10)
+
+
+async def insist(call: Callable[[], Awaitable[str]]) -> None:
+    """As the worker does: what may pass by itself is tried again."""
+    for _ in range(20):
+        try:
+            await call()
+        except DeliveryError as error:
+            if not error.retryable:
+                raise
+        else:
+            return
+    raise AssertionError("never delivered")

@@ -289,6 +289,7 @@ async def test_word_of_a_removal_that_comes_after_the_next_installation_removes_
     assert "T0ONE" in bench.records.kept
 
 
+@pytest.mark.malformed
 async def test_the_bots_own_workspace_is_served_beside_one_that_installed_the_app() -> None:
     async with running(own="T0OWN") as bench:
         own, other = bench.app.workspaces["T0OWN"], await workspace(bench, "T0TWO")
@@ -348,6 +349,7 @@ async def test_a_token_revoked_without_a_word_pauses_its_workspace_at_the_next_c
     assert paused == "account_inactive"
 
 
+@pytest.mark.malformed
 async def test_an_installation_in_a_whole_organisation_serves_each_of_its_workspaces() -> None:
     async with running() as bench:
         slack = await workspace(bench, "T0ONE")

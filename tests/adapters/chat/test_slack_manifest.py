@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from adapters.chat.commands import ASK, COMMANDS
+from adapters.chat.shortcuts import SHORTCUTS
 from adapters.chat.slack_api import NEEDED_SCOPES
 from adapters.chat.slack_manifest import EVENTS, as_yaml, manifest
-from adapters.chat.slack_shortcuts import SHORTCUTS
+from adapters.chat.slack_shortcuts import callback_id
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -43,7 +44,7 @@ def test_the_manifest_registers_what_the_code_has_and_nothing_else() -> None:
     assert tuple(made["oauth_config"]["scopes"]["bot"]) == NEEDED_SCOPES
     assert [each["command"] for each in commands] == [f"/{each.name}" for each in (ASK, *COMMANDS)]
     assert [each["callback_id"] for each in made["features"]["shortcuts"]] == [
-        each.callback_id for each in SHORTCUTS
+        callback_id(each.kind) for each in SHORTCUTS
     ]
     assert made["settings"]["event_subscriptions"] == {"bot_events": list(EVENTS)}
     assert made["settings"]["socket_mode_enabled"] is True

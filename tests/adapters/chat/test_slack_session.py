@@ -26,6 +26,7 @@ async def test_it_counts_as_connected_while_the_socket_lives() -> None:
     assert not bench.adapter.connected
 
 
+@pytest.mark.malformed
 @pytest.mark.parametrize(
     ("method", "field"),
     [("auth.test", "team_id"), ("auth.test", "user_id"), ("apps.connections.open", "url")],

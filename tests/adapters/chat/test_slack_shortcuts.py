@@ -5,10 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from adapters.chat.slack_events import QUOTE_CHARS
-from adapters.chat.slack_shortcuts import (
-    ASK,
-    DESCRIBE,
+from adapters.chat.shortcuts import (
     EMPTY,
     FULL,
     GONE,
@@ -17,7 +14,13 @@ from adapters.chat.slack_shortcuts import (
     NOT_HERE,
     NOT_TAKEN,
     SHORTCUTS,
+)
+from adapters.chat.slack_events import QUOTE_CHARS
+from adapters.chat.slack_shortcuts import (
+    ASK,
+    DESCRIBE,
     SUMMARISE,
+    callback_id,
 )
 from adapters.chat.types import Message, Quote, Receipt
 from bot.testing.slack.views import Modal
@@ -232,4 +235,4 @@ async def test_a_trigger_that_died_is_told_to_who_waited() -> None:
 
 
 def kinds() -> Iterator[str]:
-    yield from (each.callback_id for each in SHORTCUTS)
+    yield from (callback_id(each.kind) for each in SHORTCUTS)

@@ -30,6 +30,7 @@ async def test_arguments_are_read_from_query_form_and_json_alike(how: str) -> No
     assert (body["ok"], body["message"]["text"]) == (True, "hi")
 
 
+@pytest.mark.malformed
 @pytest.mark.parametrize(
     ("args", "error"),
     [
