@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapters.chat.discord_backfill import Backfill, Gaps
+from adapters.chat.discord_breaker import Breaker
 from adapters.chat.discord_callbacks import SILENT, Callbacks
 from adapters.chat.discord_chains import Chains
+from adapters.chat.discord_events import tenant_in
 from adapters.chat.discord_files import fetch
+from adapters.chat.discord_gateway import SILENT_FOR_S
 from adapters.chat.discord_intake import ACCEPT_WITHIN_S, MAX_WAITING, Intake
-from adapters.chat.discord_reply import DiscordReply, spot_of
+from adapters.chat.discord_reply import DiscordReply
 from adapters.chat.discord_setup import diagnose, invite_url
+from adapters.chat.discord_spots import place_of_reply
 from adapters.chat.discord_suggest import suggestions
 from adapters.chat.identifies import IdentifyBudget, ProcessBudget
 from adapters.chat.pacing import Pool
@@ -75,6 +79,8 @@ class DiscordAdapter:
         identifies: IdentifyBudget | None = None,
         rules: ChannelRules = usual,
         feedback: bool = True,
+        breaker: Breaker | None = None,
+        silent_for_s: float = SILENT_FOR_S,
     ) -> None:
         self._token, self._api_url, self._gateway_url = token, api_url, gateway_url
         self._name, self._first_backoff_s = name, first_backoff_s
@@ -85,6 +91,8 @@ class DiscordAdapter:
         self._shards, self._identifies = shards, identifies or ProcessBudget()
         self._chains = Chains(self._lookup, rules)
         self._synced, self._rating = False, feedback
+        self._breaker, self._silent_for_s = breaker or Breaker(), silent_for_s
+        self._left: dict[str, int] = {}  # servers that removed the bot, by their tenants
 
     @property
     def name(self) -> str:
@@ -97,6 +105,26 @@ class DiscordAdapter:
     @property
     def connected(self) -> bool:
         return self._client is not None and self._client.in_session
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """Why nothing is sent at all, if so."""
+        return {self._name: reason} if (reason := self._breaker.reason) else {}
+
+    def paused(self, tenant: str) -> str:
+        """Why nothing can be said in this tenant now, or nothing."""
+        guild_id = self._left.get(tenant)
+        if guild_id is None:
+            return ""
+        if self._client is not None and self._client.get_guild(guild_id) is not None:
+            del self._left[tenant]  # invited again
+            return ""
+        return "the bot was removed from the server"
+
+    def _removed(self, guild_id: int) -> None:
+        tenant = tenant_in(guild_id)
+        log.error("discord.removed", tenant=tenant, remedy="invite the bot again, if wanted")
+        self._left[tenant] = guild_id
 
     async def run(self, inbox: Inbox) -> None:
         refused: AdapterError | None = None
@@ -114,21 +142,19 @@ class DiscordAdapter:
         from adapters.chat.discord_sdk import client_for, point_at
 
         point_at(self._api_url, self._gateway_url)
-        self._client = client_for(SILENT, sync=False, ask_gateway=False)
+        self._client = client_for(SILENT, sync=False, ask_gateway=False, breaker=self._breaker)
         try:
             await self._client.answer_only(self._token)
         finally:
             self._client = None
 
     def reply(self, message: Message, *, may_show: MayShow = always) -> ReplyStream:
-        channel, _ = spot_of(message)
-
         def posted(message_id: str) -> None:
             self._chains.posted(message_id, message.conversation)
 
         return DiscordReply(
             self._calls(),
-            self._pool(channel),
+            self._pool(place_of_reply(message)),
             message,
             posted=posted,
             may_show=may_show,
@@ -137,7 +163,12 @@ class DiscordAdapter:
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         own = None if self._api_url == PUBLIC_API else self._api_url
-        return await fetch(attachment, max_bytes=max_bytes, own_url=own)
+        return await fetch(attachment, max_bytes=max_bytes, own_url=own, anew=self._address_anew)
+
+    async def _address_anew(self, channel_id: int, message_id: int, file_id: str) -> str | None:
+        message = await self._lookup(channel_id, message_id)
+        files = message.attachments if message is not None else ()
+        return next((file.url for file in files if str(file.id) == file_id), None)
 
     async def remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         """The key of a chain of replies does not say which it is: a thread, or a channel."""
@@ -149,6 +180,9 @@ class DiscordAdapter:
                 await self._calls().delete(place, message_id)
 
     def _callbacks(self, inbox: Inbox, tasks: asyncio.TaskGroup) -> Callbacks:
+        from adapters.chat.discord_interactions import Interactions
+        from adapters.chat.discord_menus import Menus
+
         gaps = Gaps(inbox, shard_count=self._shards.count if self._shards else 1)
         intake = Intake(
             inbox,
@@ -162,6 +196,22 @@ class DiscordAdapter:
             accept_within_s=self._accept_within_s,
             max_waiting=self._max_waiting,
         )
+        interactions = Interactions(
+            inbox,
+            adapter=self._name,
+            chains=self._chains,
+            intake=intake,
+            wire=self._calls(),
+            accept_within_s=self._accept_within_s,
+        )
+        menus = Menus(
+            inbox,
+            adapter=self._name,
+            chains=self._chains,
+            intake=intake,
+            wire=self._calls(),
+            client=lambda: self._client,
+        )
         backfill = Backfill(inbox, gaps, intake.missed)
 
         def ready(shard: int | None) -> None:
@@ -173,10 +223,13 @@ class DiscordAdapter:
             edited=intake.edited,
             deleted=intake.deleted,
             cleared=intake.cleared,
-            asked=intake.asked,
-            commanded=intake.commanded,
+            asked=interactions.asked,
+            commanded=interactions.commanded,
             suggested=partial(suggestions, inbox, self._name),
-            pressed=intake.pressed,
+            picked=menus.picked,
+            sent=menus.sent,
+            pressed=interactions.pressed,
+            removed=self._removed,
             begins=gaps.begin,
             ready=ready,
         )
@@ -196,6 +249,8 @@ class DiscordAdapter:
                 ask_gateway=ask_gateway,
                 shards=self._shards,
                 identifies=self._identifies,
+                breaker=self._breaker,
+                silent_for_s=self._silent_for_s,
             )
             try:
                 await self._client.live(self._token)

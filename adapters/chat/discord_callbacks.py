@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adapters.chat.shortcuts import ShortcutKind
+
 if TYPE_CHECKING:
     import discord
 
-    from adapters.chat.discord_reply import Button
+    from adapters.chat.discord_buttons import Button
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,10 @@ class Callbacks:
     asked: Callable[[discord.Interaction, str], Awaitable[None]]
     commanded: Callable[[discord.Interaction, str, str], Awaitable[None]]
     suggested: Callable[[discord.Interaction, str, str], Awaitable[Sequence[str]]]
+    picked: Callable[[discord.Interaction, ShortcutKind, discord.Message], Awaitable[None]]
+    sent: Callable[[discord.Interaction], Awaitable[None]]
     pressed: Callable[[discord.Interaction, Button], Awaitable[None]]
+    removed: Callable[[int], None]
     begins: Callable[[int], None]
     ready: Callable[[int | None], None]
 
@@ -43,8 +48,11 @@ SILENT = Callbacks(
     asked=_nothing,
     commanded=_nothing,
     suggested=_none,
+    picked=_nothing,
+    sent=_nothing,
     pressed=_nothing,
     cleared=lambda guild, lane, place: None,
+    removed=lambda guild: None,
     begins=lambda shard: None,
     ready=lambda shard: None,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from adapters.chat.types import ChannelRules, usual
+from adapters.chat.discord_posts import begins_post, is_post, quote_of, title_of
+from adapters.chat.types import ChannelRules, Quote, usual
 from tools.identity import ConversationKey, PlaceKind, tenant_of
 
 if TYPE_CHECKING:
@@ -78,14 +79,22 @@ class Chains:
     def joined(self, thread_id: int) -> None:
         _remember(self._threads, thread_id, True)
 
+    def begins_thread(self, channel: Any, guild: discord.Guild | None) -> bool:
+        """Whether what is asked here gets a thread of its own."""
+        if guild is None or is_thread(channel):
+            return False
+        return self._rules(str(channel.id)).reply_in == "own_thread"
+
     async def place(
         self, message: discord.Message, bot_id: int
     ) -> tuple[ConversationKey, Addressing] | None:
         """The conversation and how the bot is addressed; None when it is not."""
-        mentioned = any(user.id == bot_id for user in message.mentions)
+        mentioned = _mentions(message, bot_id)
         if message.guild is None:
             return key_of(message.channel, None, None), "dm"
-        if not mentioned and not self._rules(str(lane_of(message.channel))).follow_ups:
+        rule = self._rules(str(lane_of(message.channel)))
+        mentioned = mentioned or (rule.answer_posts and begins_post(message))
+        if not mentioned and not rule.follow_ups:
             return None
         if is_thread(message.channel):
             if not mentioned and not await self._takes_part(message.channel, bot_id):
@@ -98,6 +107,21 @@ class Chains:
             return None
         key = key_of(message.channel, message.guild, root or str(message.id))
         return key, "mention" if mentioned else "followup"
+
+    async def quotes(self, message: discord.Message, bot_id: int) -> tuple[Quote, ...]:
+        """What a question in a forum's post is about: its title, and its first message unless
+        that has been a question itself."""
+        if not is_post(message.channel):
+            return ()
+        if begins_post(message):
+            return (title_of(message),)
+        if not _mentions(message, bot_id):
+            return ()
+        first = await self._lookup(message.channel.id, message.channel.id)
+        answered = self._rules(str(lane_of(message.channel))).answer_posts
+        if first is None or first.author.bot or answered or _mentions(first, bot_id):
+            return ()
+        return (quote_of(first, title=str(getattr(message.channel, "name", ""))),)
 
     async def _takes_part(self, thread: Any, bot_id: int) -> bool:
         if thread.id in self._threads:
@@ -147,6 +171,10 @@ class Chains:
         if resolved is not None and isinstance(resolved, type(message)):
             return resolved
         return await self._lookup(message.channel.id, reference.message_id)
+
+
+def _mentions(message: discord.Message, bot_id: int) -> bool:
+    return any(user.id == bot_id for user in message.mentions)
 
 
 def _remember(known: OrderedDict[int, V], key: int, value: V) -> None:

@@ -77,7 +77,7 @@ async def echo(interaction: discord.Interaction, text: str) -> int:
 async def defer(interaction: discord.Interaction) -> None:
     """Acknowledge a slash command in private; `tell` completes it."""
     async with asyncio.timeout(CALL_TIMEOUT_S):
-        await interaction.response.defer(ephemeral=True)
+        await interaction.response.defer(ephemeral=True, thinking=True)
 
 
 async def acknowledge(interaction: discord.Interaction) -> None:

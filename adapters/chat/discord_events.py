@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapters.chat.discord_chains import lane_of
-from adapters.chat.discord_reply import spot
+from adapters.chat.discord_spots import spot
 from adapters.chat.safe_text import sound
-from adapters.chat.types import Addressing, Attachment, Author, Message
+from adapters.chat.types import Addressing, Attachment, Author, Message, Quote
 from tools.identity import ConversationKey, tenant_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def said_in(
     *,
     adapter: str,
     bot_id: int,
+    own_thread: bool = False,
+    quotes: tuple[Quote, ...] = (),
 ) -> Message:
     return Message(
         event_id=str(message.id),
@@ -31,9 +33,10 @@ def said_in(
         author=Author(str(message.author.id), "member"),
         text=sound(_without_mention(message.content, bot_id)),
         sent_at=message.created_at.timestamp(),
-        message_id=spot(message.channel.id, message.id),
+        message_id=spot(message.channel.id, message.id, own_thread=own_thread),
         addressing=addressing,
-        attachments=tuple(_attachment(file) for file in message.attachments),
+        attachments=tuple(attachment_of(file, message) for file in message.attachments),
+        quotes=quotes,
     )
 
 
@@ -60,7 +63,8 @@ def _without_mention(content: str, bot_id: int) -> str:
     return content.strip()
 
 
-def _attachment(file: discord.Attachment) -> Attachment:
-    media_type = sound(file.content_type or "application/octet-stream")
-    name, url = sound(file.filename), sound(file.url)
-    return Attachment(str(file.id), name, media_type, file.size, url)
+def attachment_of(file: discord.Attachment, message: discord.Message) -> Attachment:
+    """Its address dies within a day, so the locator also says which message tells it anew."""
+    media_type, name = sound(file.content_type or "application/octet-stream"), sound(file.filename)
+    locator = f"{sound(file.url)}#{spot(message.channel.id, message.id)}"
+    return Attachment(str(file.id), name, media_type, file.size, locator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from adapters.chat.discord_reply import spot_of
+from adapters.chat.discord_spots import place_of_reply, spot_of
 from adapters.chat.types import Message
 
 REMEMBERED = 10_000
@@ -25,8 +25,10 @@ class Heard:
         self._edited: OrderedDict[int, float] = OrderedDict()
 
     def add(self, said: Message) -> None:
-        place, message_id = spot_of(said)
-        self._spots[message_id] = _Spot(place, int(said.conversation.channel), said.event_id)
+        _, message_id = spot_of(said)
+        self._spots[message_id] = _Spot(
+            place_of_reply(said), int(said.conversation.channel), said.event_id
+        )
         if len(self._spots) > REMEMBERED:
             self._spots.popitem(last=False)
 

@@ -1,4 +1,4 @@
-"""What Discord's gateway tells, handed to the inbox; Discord never tells it again.
+"""What is said on Discord, handed to the inbox; Discord never tells it again.
 
 Events of one channel keep their order. While the store is away each is offered for a minute.
 """
@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from adapters.chat.discord_backfill import Gaps
-from adapters.chat.discord_chains import Chains, key_of, lane_of
-from adapters.chat.discord_events import Place, author_of, by_a_person, place_in, said_in, tenant_in
+from adapters.chat.discord_chains import Chains, key_of
+from adapters.chat.discord_events import Place, by_a_person, place_in, said_in, tenant_in
 from adapters.chat.discord_heard import Heard
-from adapters.chat.discord_reply import Button, spot, spot_of
+from adapters.chat.discord_spots import spot_of
 from adapters.chat.discord_turns import Turns
 from adapters.chat.pacing import Pool, Urgency
-from adapters.chat.safe_text import sound
 from adapters.chat.sentences import mark, say
-from adapters.chat.splitting import clip
-from adapters.chat.types import Command, DeliveryError, Inbox, Message, NotAccepted, Press, Receipt
+from adapters.chat.types import DeliveryError, Inbox, Message, NotAccepted
 
 if TYPE_CHECKING:
     import discord
@@ -35,14 +33,10 @@ ACCEPT_WITHIN_S = 60.0
 MAX_WAITING = 2_000  # events while the store is away; each waits ACCEPT_WITHIN_S at most
 FRESH_S = 900.0  # a preview of a link comes as an edit too, with the old edit time
 LOST = mark("I could not store your question. Please ask again in a minute.")
-DENIED = mark("I may not answer this person here.")
-FULL = mark("Too many questions wait here already. Please ask this one again later.")
-EXCUSES = {Receipt.DENIED: DENIED, Receipt.FULL: FULL}  # for who sees an echo of the question
-FAILED = mark("That did not work. Please try again in a minute.")
 
 
 class Intake:
-    """The callbacks of a client; each returns at once, or acknowledges in time."""
+    """Messages, edits and deletions; each callback returns at once."""
 
     def __init__(
         self,
@@ -61,13 +55,13 @@ class Intake:
         self._inbox, self._name, self._chains, self._wire = inbox, adapter, chains, wire
         self._pool, self._bot_id, self._tasks = pool, bot_id, tasks
         self._accept_within_s, self._max_waiting = accept_within_s, max_waiting
-        self._turns, self._gaps, self._heard = Turns(), gaps, Heard()
+        self._turns, self._gaps, self.heard = Turns(), gaps, Heard()
         self._lanes: set[asyncio.Task[None]] = set()
 
     def said(self, message: discord.Message) -> None:
         if by_a_person(message):
             event_id = str(message.id)
-            self._spawn(self._take(message), f"discord message {event_id}", event_id=event_id)
+            self.spawn(self._take(message), f"discord message {event_id}", event_id=event_id)
 
     def edited(self, message: discord.Message) -> None:
         """Previews of links come this way too; then the time of the last edit is an old one."""
@@ -75,22 +69,22 @@ class Intake:
         if at is None or not by_a_person(message):
             return
         fresh = (datetime.now(UTC) - at).total_seconds() < FRESH_S
-        if fresh and self._heard.is_new_edit(message.id, at.timestamp()):
+        if fresh and self.heard.is_new_edit(message.id, at.timestamp()):
             work = self._revise(message, at.timestamp())
-            self._spawn(work, f"discord edit {message.id}", event_id=str(message.id))
+            self.spawn(work, f"discord edit {message.id}", event_id=str(message.id))
 
     def deleted(self, guild_id: int | None, lane: int, message_ids: Iterable[int]) -> None:
         for message_id in message_ids:
-            self._gone(guild_id, lane, self._heard.event_at(message_id))
+            self._gone(guild_id, lane, self.heard.event_at(message_id))
 
     def cleared(self, guild_id: int, lane: int, place: int) -> None:
         """A channel or thread was deleted, and everything in it."""
-        for event_id in self._heard.events_in(place):
+        for event_id in self.heard.events_in(place):
             self._gone(guild_id, lane, event_id)
 
     def _gone(self, guild_id: int | None, lane: int, event_id: str) -> None:
         work = self._retract(guild_id, lane, event_id)
-        self._spawn(work, f"discord deletion {event_id}", event_id=event_id)
+        self.spawn(work, f"discord deletion {event_id}", event_id=event_id)
 
     async def missed(self, message: discord.Message) -> None:
         """What a backfill found."""
@@ -99,16 +93,16 @@ class Intake:
 
     async def _take(self, message: discord.Message, *, live: bool = True) -> None:
         """Place and pass on one message; those of one channel keep their order."""
-        said, excuse = None, None
+        said = None
 
         async def pass_on() -> None:
-            nonlocal said, excuse
+            nonlocal said
             if (said := await self._placed(message)) is not None:
-                excuse = EXCUSES.get(await self._inbox.accept(said))
-                self._heard.add(said)
+                await self._inbox.accept(said)
+                self.heard.add(said)
 
         place = place_in(message)
-        if not await self._in_turn(place, str(message.id), pass_on, live=live) and said:
+        if not await self.in_turn(place, str(message.id), pass_on, live=live) and said:
             await self._reply_lost(said)
 
     async def _revise(self, message: discord.Message, edited_at: float) -> None:
@@ -117,7 +111,7 @@ class Intake:
             if said is not None:
                 await self._inbox.revise(said, edited_at=edited_at)
 
-        await self._in_turn(place_in(message), str(message.id), pass_on)
+        await self.in_turn(place_in(message), str(message.id), pass_on)
 
     async def _retract(self, guild_id: int | None, lane: int, event_id: str) -> None:
         tenant = tenant_in(guild_id)
@@ -125,9 +119,9 @@ class Intake:
         async def pass_on() -> None:
             await self._inbox.retract(self._name, tenant, event_id)
 
-        await self._in_turn((guild_id, lane), event_id, pass_on)
+        await self.in_turn((guild_id, lane), event_id, pass_on)
 
-    async def _in_turn(
+    async def in_turn(
         self,
         place: Place,
         event_id: str,
@@ -169,7 +163,21 @@ class Intake:
         placed = await self._chains.place(message, bot_id) if bot_id else None
         if placed is None or bot_id is None:
             return None
-        return said_in(message, *placed, adapter=self._name, bot_id=bot_id)
+        key, addressing = placed
+        begins = key.thread == str(message.id) and self._chains.begins_thread(
+            message.channel, message.guild
+        )
+        if begins:
+            self._chains.joined(message.id)
+        return said_in(
+            message,
+            key,
+            addressing,
+            adapter=self._name,
+            bot_id=bot_id,
+            own_thread=begins,
+            quotes=await self._chains.quotes(message, bot_id),
+        )
 
     def _moved(self, message: discord.Message) -> Message | None:
         """An edit that does not speak to the bot any more; the inbox knows where it belongs."""
@@ -189,100 +197,11 @@ class Intake:
         except DeliveryError as error:
             log.warning("discord.loss_untold", event_id=said.event_id, error=str(error))
 
-    async def asked(self, interaction: discord.Interaction, question: str) -> None:
-        """`/ask`: echo the question where all can see it, and go on as with a message."""
-        from adapters.chat.discord_commands import echo
-
-        channel = interaction.channel
-        if channel is None:
-            return
-        question = sound(question.strip())
-        shown = clip(f"<@{interaction.user.id}> asks: {question}", 2000)
-        message_id = await echo(interaction, shown)
-        key = key_of(channel, interaction.guild, str(message_id))
-        self._chains.posted(str(message_id), key)
-        if interaction.guild is not None and key.thread == str(channel.id):
-            self._chains.joined(channel.id)
-        said = Message(
-            event_id=str(interaction.id),
-            adapter=self._name,
-            conversation=key,
-            author=author_of(interaction),
-            text=question,
-            sent_at=interaction.created_at.timestamp(),
-            message_id=spot(channel.id, message_id),
-            addressing="command",
-            locale=str(interaction.locale),
-        )
-        place = (interaction.guild_id, lane_of(channel))
-        work = self._pass_on_asked(interaction, said, place)
-        self._spawn(work, f"discord ask {interaction.id}", event_id=said.event_id)
-
-    async def _pass_on_asked(
-        self, interaction: discord.Interaction, said: Message, place: Place
-    ) -> None:
-        from adapters.chat.discord_commands import tell
-
-        excuse: str | None = None
-
-        async def pass_on() -> None:
-            nonlocal excuse
-            excuse = EXCUSES.get(await self._inbox.accept(said))
-            self._heard.add(said)
-
-        if not await self._in_turn(place, said.event_id, pass_on):
-            excuse = LOST
-        if excuse is not None:
-            # In the place of the echo: that shows a stranger's words.
-            await tell(interaction, say(said.locale, excuse))
-
-    async def pressed(self, interaction: discord.Interaction, button: Button) -> None:
-        """Acknowledged first; a sentence comes in private, and only when there is one."""
-        from adapters.chat.discord_commands import acknowledge, whisper
-
-        await acknowledge(interaction)
-        if interaction.channel is None:
-            return
-        press = Press(
-            button.kind,
-            button.event_id,
-            self._name,
-            tenant_in(interaction.guild_id),
-            str(interaction.channel.id),
-            author_of(interaction),
-            str(interaction.locale),
-        )
-        try:
-            async with asyncio.timeout(self._accept_within_s):
-                sentence = await self._inbox.press(press)
-        except (NotAccepted, TimeoutError):
-            sentence = say(press.locale, FAILED)
-        if sentence:
-            await whisper(interaction, clip(sentence, 2000))
-
-    async def commanded(self, interaction: discord.Interaction, name: str, argument: str) -> None:
-        """Answered in private; acknowledged first, because Discord waits for 3 s only."""
-        from adapters.chat.discord_commands import defer, tell
-
-        await defer(interaction)
-        if interaction.channel is None:
-            return
-        conversation = key_of(interaction.channel, interaction.guild, None)
-        author, locale = author_of(interaction), str(interaction.locale)
-        said = sound(argument.strip())
-        command = Command(name, said, self._name, conversation, author, locale)
-        try:
-            async with asyncio.timeout(self._accept_within_s):
-                answer = await self._inbox.command(command)
-        except (NotAccepted, TimeoutError):
-            answer = say(command.locale, FAILED)
-        await tell(interaction, clip(answer, 2000))
-
     def beside(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[None]:
         """Work of this connection, whose failure stays its own."""
         return self._tasks.create_task(_alone(work, name), name=name)
 
-    def _spawn(self, work: Coroutine[Any, Any, object], name: str, *, event_id: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object], name: str, *, event_id: str) -> None:
         if len(self._lanes) >= self._max_waiting:  # telling each of them would take minutes
             work.close()
             log.error("discord.event_lost", event_id=event_id, reason="too many waiting")

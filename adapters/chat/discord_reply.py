@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
+import structlog
+
+from adapters.chat.discord_buttons import Button, ButtonKind
+from adapters.chat.discord_spots import opens_thread, spot_of
 from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
+from adapters.chat.safe_text import unhidden
 from adapters.chat.splitting import clip
 from adapters.chat.types import (
     DeliveryError,
@@ -20,39 +25,14 @@ from adapters.chat.types import (
     always,
 )
 
+log = structlog.get_logger(__name__)
+
 MESSAGE_CHARS = 2000  # docs.discord.com, resources/message
 TYPING_EVERY_S = 8.0  # Discord shows it for 10 s
 WAITING = "…"
 
 
-BUTTON_PREFIX = "firstline"
 NONCE_KNOWN_S = 60.0  # Discord knows a nonce for a few minutes; after this we look ourselves
-
-
-ButtonKind = Literal["stop", "again", "up", "down"]
-_KINDS: tuple[ButtonKind, ...] = ("stop", "again", "up", "down")
-
-
-class Button(NamedTuple):
-    """What stands under a message, and the event it speaks of."""
-
-    kind: ButtonKind
-    event_id: str
-    locale: str = ""  # of its label
-
-    @property
-    def custom_id(self) -> str:
-        """At most 100 characters (docs.discord.com, components)."""
-        return f"{BUTTON_PREFIX}:{self.kind}:{self.event_id}"
-
-    @classmethod
-    def parse(cls, custom_id: str) -> Button | None:
-        """A button of ours, whichever process posted it."""
-        prefix, _, rest = custom_id.partition(":")
-        kind, _, event_id = rest.partition(":")
-        if prefix != BUTTON_PREFIX or not event_id:
-            return None
-        return next((cls(each, event_id) for each in _KINDS if each == kind), None)
 
 
 class Wire(Protocol):
@@ -63,14 +43,18 @@ class Wire(Protocol):
         channel: int,
         text: str,
         *,
-        reply_to: int,
+        reply_to: int | None,
         nonce: str,
         buttons: Sequence[Button] = (),
         file: ReplyFile | None = None,
     ) -> str: ...
 
+    async def open_thread(self, channel: int, message_id: int, title: str) -> None:
+        """Begin a thread at a message; one that has its thread already is fine."""
+        ...
+
     async def find(
-        self, channel: int, text: str | None, *, after: str, reply_to: int, nonce: str
+        self, channel: int, text: str | None, *, after: str, reply_to: int | None, nonce: str
     ) -> str | None:
         """Our message to `reply_to` that stands after `after` already, if any; with this
         text, or None for any."""
@@ -89,15 +73,9 @@ class Wire(Protocol):
     async def typing(self, channel: int) -> None: ...
 
 
-def spot(channel_id: int, message_id: int) -> str:
-    """`Message.message_id` on Discord: a chain's key alone can't tell where it was said."""
-    return f"{channel_id}/{message_id}"
-
-
-def spot_of(message: Message) -> tuple[int, int]:
-    """The channel or thread, and the message, that a reply goes to."""
-    channel_id, _, message_id = message.message_id.partition("/")
-    return int(channel_id), int(message_id)
+def _title(text: str) -> str:
+    """Of a thread: at most 100 characters (docs.discord.com, channel object)."""
+    return clip(" ".join(unhidden(text).split()), 90) or WAITING
 
 
 def nonce_of(event_id: str) -> str:
@@ -119,7 +97,9 @@ class DiscordReply:
         rating: bool = True,
     ) -> None:
         self._wire, self._pool, self._posted, self._may_show = wire, pool, posted, may_show
-        self._channel, self._reply_to = spot_of(message)
+        self._channel, self._question = spot_of(message)
+        self._reply_to: int | None = self._question
+        self._title = _title(message.text) if opens_thread(message) else ""
         self._event_id = message.event_id
         self._nonce = nonce_of(message.event_id)
         self._placeholder = self._last = ""
@@ -132,15 +112,10 @@ class DiscordReply:
 
     async def open(self, placeholder: str | None, *, again: bool = False) -> str:
         """Post the placeholder as a reply, or adopt the one of an earlier process."""
+        await self._in_its_thread(begun=placeholder is not None)
         if placeholder is None and again:
             # Discord would know the nonce for a few minutes, and this may be later.
-            placeholder = await self._wire.find(
-                self._channel,
-                None,
-                after=str(self._reply_to),
-                reply_to=self._reply_to,
-                nonce=self._nonce,
-            )
+            placeholder = await self._in_channel()
         if placeholder is None:
             await self._pool.take(Urgency.FIRST)
             placeholder = await self._post(WAITING, nonce=self._nonce, buttons=(self._stop,))
@@ -170,6 +145,7 @@ class DiscordReply:
             detail = f"part of {len(text)} characters is over the limit of {MESSAGE_CHARS}"
             raise DeliveryError("discord", detail, retryable=False)
         await self.aclose()
+        await self._in_its_thread()
         await self._pool.take(Urgency.FINAL)
         buttons = self._final_buttons(offer_again=offer_again, offer_rating=offer_rating)
         if index > 0:
@@ -187,6 +163,7 @@ class DiscordReply:
         self, index: int, file: ReplyFile, *, token: str, tried_s_ago: float | None = None
     ) -> str:
         await self.aclose()
+        await self._in_its_thread()
         await self._pool.take(Urgency.FINAL)
         return await self._post_once(
             file.sentence, (), nonce=token, tried_s_ago=tried_s_ago, file=file
@@ -204,6 +181,32 @@ class DiscordReply:
             await asyncio.wait((self._typing,))
             self._typing = None
         await self._edits.aclose()
+
+    async def _in_its_thread(self, *, begun: bool = False) -> None:
+        """The first call makes the thread; where none may be made, the channel has to do,
+        unless the reply has begun in a thread."""
+        if not self._title:
+            return
+        try:
+            with only_while(self._may_show, "discord"):
+                await self._wire.open_thread(self._channel, self._question, self._title)
+        except DeliveryError as error:
+            if error.retryable or (begun and await self._in_channel() is None):
+                raise
+            log.info("discord.no_thread", error=str(error))
+        else:
+            self._channel, self._reply_to = self._question, None
+        self._title = ""
+
+    async def _in_channel(self) -> str | None:
+        """The placeholder that stands where this reply goes, if any."""
+        return await self._wire.find(
+            self._channel,
+            None,
+            after=str(self._question),
+            reply_to=self._reply_to,
+            nonce=self._nonce,
+        )
 
     async def _show(self, text: str) -> None:
         await self._edit(text, (self._stop,))

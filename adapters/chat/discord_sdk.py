@@ -16,11 +16,20 @@ from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Ratelimit, Route
 
+from adapters.chat.discord_breaker import Breaker, breaking
+from adapters.chat.discord_buttons import Button
 from adapters.chat.discord_callbacks import SILENT, Callbacks
 from adapters.chat.discord_chains import lane_of
 from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS, add_commands
+from adapters.chat.discord_gateway import (
+    FOR_GOOD,
+    NOT_GRANTED,
+    REFUSED,
+    SILENT_FOR_S,
+    close_zombies,
+)
 from adapters.chat.discord_limits import PromptRatelimit
-from adapters.chat.discord_reply import Button
+from adapters.chat.discord_menus import add_menus
 from adapters.chat.identifies import LANE_EVERY_S, PER_DAY, IdentifyBudget, ProcessBudget
 from adapters.chat.ours import request_tracing
 from adapters.chat.types import AdapterError
@@ -35,14 +44,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LONGEST_WAIT_S = 3600.0
-REFUSED = (
-    "discord refused the bot token; copy a new one from the Developer Portal (page Bot, Reset"
-    " Token) and set it as the bot's Discord token"
-)
-NOT_GRANTED = (
-    "discord did not grant the intent (close code 4014); turn on “Message Content Intent” in the"
-    " Developer Portal (page Bot, Privileged Gateway Intents)"
-)
 
 
 def point_at(api_url: str, gateway_url: str | None) -> None:
@@ -62,6 +63,8 @@ class Client(discord.Client):
         sync: bool,
         ask_gateway: bool,
         identifies: IdentifyBudget,
+        breaker: Breaker,
+        silent_for_s: float,
         **shards: Any,
     ) -> None:
         intents = discord.Intents.none()
@@ -73,8 +76,9 @@ class Client(discord.Client):
             chunk_guilds_at_startup=False,
             allowed_mentions=NO_MENTIONS,
             max_messages=None,
+            heartbeat_timeout=silent_for_s,
             max_ratelimit_timeout=CALL_TIMEOUT_S,
-            http_trace=request_tracing(),
+            http_trace=breaking(breaker, request_tracing()),
             **shards,
         )
         self._identifies, self._listens = identifies, callbacks is not SILENT
@@ -88,6 +92,7 @@ class Client(discord.Client):
         self.http.get_ratelimit = self._bucket  # type: ignore[method-assign]
         self._tree = app_commands.CommandTree(self)
         add_commands(self._tree, callbacks)
+        add_menus(self._tree, callbacks.picked)
 
     def _bucket(self, key: str) -> Ratelimit:
         buckets = self.http._buckets  # noqa: SLF001 (no public way to choose the class)
@@ -174,6 +179,10 @@ class Client(discord.Client):
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         self._callbacks.cleared(channel.guild.id, channel.id, channel.id)
 
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """Not told while a server is only unavailable."""
+        self._callbacks.removed(guild.id)
+
     def _lane(self, channel_id: int) -> int:
         channel = self.get_channel(channel_id)
         return channel_id if channel is None else lane_of(channel)
@@ -183,9 +192,12 @@ class Client(discord.Client):
             data: dict[str, Any] = dict(interaction.data or {})
             if button := Button.parse(str(data.get("custom_id", ""))):
                 await self._callbacks.pressed(interaction, button)
+        elif interaction.type is discord.InteractionType.modal_submit:
+            await self._callbacks.sent(interaction)
 
     async def live(self, token: str) -> None:
         """Stay connected; raises `AdapterError` for what only an operator can mend."""
+        watching = asyncio.create_task(close_zombies(self._sockets), name="discord heartbeats")
         try:
             await self.start(token)
         except discord.LoginFailure as error:
@@ -193,24 +205,24 @@ class Client(discord.Client):
         except discord.PrivilegedIntentsRequired as error:
             raise AdapterError(NOT_GRANTED) from error
         except discord.ConnectionClosed as error:
-            if error.code == 4004:
-                raise AdapterError(REFUSED) from error
-            if error.code == 4014:
-                raise AdapterError(NOT_GRANTED) from error
-            if 4010 <= error.code <= 4013:
-                raise AdapterError(f"discord closed the gateway for good ({error.code})") from error
+            if error.code in FOR_GOOD:
+                raise AdapterError(FOR_GOOD[error.code]) from error
             raise
         finally:
+            watching.cancel()
             await self._end()
+
+    def _sockets(self) -> list[DiscordWebSocket]:
+        return [] if self.ws is None else [self.ws]
 
     async def _end(self) -> None:
         self.logged_in.clear()
         self._live.clear()
+        if (waiting := self._connection._ready_task) is not None:  # noqa: SLF001
+            waiting.cancel()  # else a closed client would still say that it is ready
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await self.close()
-        if (waiting := self._connection._ready_task) is not None:  # noqa: SLF001
-            waiting.cancel()  # else a closed client would still say that it is ready
 
     async def answer_only(self, token: str) -> None:
         """Logged in without the gateway, until cancelled."""
@@ -254,6 +266,9 @@ class ShardedClient(Client, discord.AutoShardedClient):
     discord.py says that it is ready only when all of them are, which is but once.
     """
 
+    def _sockets(self) -> list[DiscordWebSocket]:
+        return [shard._parent.ws for shard in self.shards.values()]  # noqa: SLF001
+
     async def on_ready(self) -> None:
         log.info("discord.ready", guilds=len(self.guilds))
 
@@ -281,16 +296,13 @@ def client_for(
     ask_gateway: bool,
     shards: Shards | None = None,
     identifies: IdentifyBudget | None = None,
+    breaker: Breaker | None = None,
+    silent_for_s: float = SILENT_FOR_S,
 ) -> Client:
     """A client that is not connected yet."""
-    budget = identifies or ProcessBudget()
+    how: dict[str, Any] = {"sync": sync, "ask_gateway": ask_gateway, "silent_for_s": silent_for_s}
+    how |= {"identifies": identifies or ProcessBudget(), "breaker": breaker or Breaker()}
     if shards is None:
-        return Client(callbacks, sync=sync, ask_gateway=ask_gateway, identifies=budget)
-    return ShardedClient(
-        callbacks,
-        sync=sync,
-        ask_gateway=ask_gateway,
-        identifies=budget,
-        shard_count=shards.count,
-        shard_ids=list(shards.ids),
-    )
+        return Client(callbacks, **how)
+    ids = list(shards.ids)
+    return ShardedClient(callbacks, **how, shard_count=shards.count, shard_ids=ids)

@@ -13,6 +13,7 @@ PERMISSIONS = {
     "Attach Files": 1 << 15,
     "Read Message History": 1 << 16,
     "Use Application Commands": 1 << 31,
+    "Create Public Threads": 1 << 35,  # where a channel's rule asks for them
     "Send Messages in Threads": 1 << 38,
 }
 MESSAGE_CONTENT = (1 << 18) | (1 << 19)  # GATEWAY_MESSAGE_CONTENT, and its LIMITED form

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from typing import TypeVar
 
 import aiohttp
 import discord
+import structlog
 from discord.http import handle_message_parameters
 
+from adapters.chat.discord_breaker import Paused
+from adapters.chat.discord_buttons import Button
 from adapters.chat.discord_commands import CALL_TIMEOUT_S, NO_MENTIONS
-from adapters.chat.discord_reply import Button
+from adapters.chat.discord_errors import ANEW, ARCHIVED, HAS_ITS_THREAD, meaning_of
 from adapters.chat.discord_sdk import Client
 from adapters.chat.pacing import Pool
+from adapters.chat.refusals import Told
 from adapters.chat.sentences import mark, say
 from adapters.chat.types import DeliveryError, MessageGone, ReplyFile
 
 T = TypeVar("T")
 
-UNKNOWN_MESSAGE = 10008  # Discord's error code table
+log = structlog.get_logger(__name__)
+
+# RuntimeError: a reconnect closed the session. The last three: a proxy's page, or half an answer,
+# in place of Discord's object; a nonce makes it safe to try again.
+_NO_ANSWER = (
+    discord.DiscordException,
+    aiohttp.ClientError,
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 LOOK_BACK = 100  # messages, one call
 READY_TIMEOUT_S = 30.0
 _LABELS = {"stop": mark("Stop"), "again": mark("Try again"), "up": "👍", "down": "👎"}
 
 
 def _is_part(
-    client: Client, message: discord.Message, text: str | None, *, reply_to: int, nonce: str
+    client: Client, message: discord.Message, text: str | None, *, reply_to: int | None, nonce: str
 ) -> bool:
     """Discord need not tell a nonce; then the bot's same words to the same question count."""
     ours = client.user is not None and message.author.id == client.user.id
@@ -49,31 +65,43 @@ def _view(buttons: Sequence[Button]) -> discord.ui.View | None:
     return view
 
 
+async def _opened_again(client: Client, thread: int) -> bool:
+    """An archived thread takes new messages, but no edits; a locked one only moderators open."""
+    try:
+        await client.http.edit_channel(thread, archived=False)
+    except (discord.Forbidden, discord.NotFound):
+        return False
+    return True
+
+
 class SdkWire:
     """Implements `discord_reply.Wire` over the client that is connected at the moment."""
 
     def __init__(self, client: Callable[[], Client | None], pool: Callable[[int], Pool]) -> None:
         self._client, self._pool = client, pool
+        self._told = Told(adapter="discord", event="discord.refused")
 
     async def post(
         self,
         channel: int,
         text: str,
         *,
-        reply_to: int,
+        reply_to: int | None,
         nonce: str,
         buttons: Sequence[Button] = (),
         file: ReplyFile | None = None,
     ) -> str:
-        reference = discord.MessageReference(
-            message_id=reply_to, channel_id=channel, fail_if_not_exists=False
-        )
+        answered = discord.utils.MISSING
+        if reply_to is not None:
+            answered = discord.MessageReference(
+                message_id=reply_to, channel_id=channel, fail_if_not_exists=False
+            ).to_message_reference_dict()
 
         async def send(client: Client) -> str:
             sent = discord.File(io.BytesIO(file.content), file.name) if file else None
             params = handle_message_parameters(
                 content=text,
-                message_reference=reference.to_message_reference_dict(),
+                message_reference=answered,
                 nonce=nonce,  # discord.py adds enforce_nonce
                 flags=discord.MessageFlags(suppress_embeds=True),
                 allowed_mentions=NO_MENTIONS,
@@ -85,8 +113,20 @@ class SdkWire:
 
         return await self._call(channel, send)
 
+    async def open_thread(self, channel: int, message_id: int, title: str) -> None:
+        async def begin(client: Client) -> None:
+            try:
+                await client.http.start_thread_with_message(
+                    channel, message_id, name=title, auto_archive_duration=1440
+                )
+            except discord.HTTPException as error:
+                if error.code != HAS_ITS_THREAD:
+                    raise
+
+        await self._call(channel, begin)
+
     async def find(
-        self, channel: int, text: str | None, *, after: str, reply_to: int, nonce: str
+        self, channel: int, text: str | None, *, after: str, reply_to: int | None, nonce: str
     ) -> str | None:
         async def look(client: Client) -> str | None:
             place, since = client.get_partial_messageable(channel), discord.Object(int(after))
@@ -130,21 +170,45 @@ class SdkWire:
         await self._call(channel, show)
 
     async def _call(self, channel: int, call: Callable[[Client], Awaitable[T]]) -> T:
-        try:
+        with self._refusals(channel):
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await call(await self._connected())
+                client = await self._connected()
+                try:
+                    return await call(client)
+                except discord.HTTPException as error:
+                    if error.code != ARCHIVED or not await _opened_again(client, channel):
+                        raise
+                return await call(client)
+
+    @contextmanager
+    def answering(self, channel: int | None) -> Iterator[None]:
+        """An answer to an interaction: where it fails, Discord itself tells the person."""
+        try:
+            with self._refusals(channel or 0):
+                yield
+        except DeliveryError as error:
+            log.info("discord.interaction_unanswered", error=str(error))
+
+    @contextmanager
+    def _refusals(self, channel: int) -> Iterator[None]:
+        """What discord.py raises, as `DeliveryError`; the operator is told what to mend."""
+        try:
+            yield
         except discord.RateLimited as error:
             self._pool(channel).pause(error.retry_after)
             detail = f"rate limit, free again in {error.retry_after:.0f} s"
             raise DeliveryError("discord", detail, retryable=True) from error
         except discord.HTTPException as error:
-            again = error.status == 429 or error.status >= 500
+            meaning = meaning_of(error.code, error.status)
+            if not meaning.passes:
+                self._told.tell(error.code, str(channel), meaning.remedy)
             detail = f"HTTP {error.status}, code {error.code}"
-            if error.code == UNKNOWN_MESSAGE:
-                raise MessageGone("discord", detail, retryable=False) from error
-            raise DeliveryError("discord", detail, retryable=again) from error
-        except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
-            # RuntimeError: the session was closed by a reconnect
+            detail += f"; {meaning.remedy}" if meaning.remedy else ""
+            kind = MessageGone if error.code in ANEW else DeliveryError
+            raise kind("discord", detail, retryable=meaning.passes) from error
+        except Paused as error:
+            raise DeliveryError("discord", str(error), retryable=True) from error
+        except _NO_ANSWER as error:
             detail = f"no answer ({type(error).__name__})"
             raise DeliveryError("discord", detail, retryable=True) from error
 

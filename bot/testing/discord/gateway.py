@@ -13,9 +13,14 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from bot.testing.discord.watching import watched
 from bot.testing.discord.world import Json, Posted, World
+from bot.testing.faults import Order
 
 GUILDS, GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1, 1 << 9, 1 << 12, 1 << 15
+# A clean close, not identified, a wrong sequence, timed out: the next RESUME is refused
+# (docs.discord.com, opcodes and status codes)
+ENDS_SESSION = frozenset({1000, 1001, 4003, 4007, 4009})
 
 
 class Socket:
@@ -25,13 +30,16 @@ class Socket:
         self._request, self._ws = request, ws
         asked = request.query.get("compress") == "zlib-stream"
         self._deflate = zlib.compressobj() if asked else None
+        self.closed_with = 0  # by us
+        self.is_mute = False
 
     async def send(self, op: int, data: Any = None, *, event: str = "", seq: int = 0) -> None:
         frame: Json = {"op": op, "d": data}
         if event:
             frame |= {"t": event, "s": seq}
         text = json.dumps(frame)
-        if self._ws.closed:
+        watched(event or f"op {op}", data)
+        if self._ws.closed or self.is_mute:
             return
         if self._deflate is None:
             await self._ws.send_str(text)
@@ -40,6 +48,7 @@ class Socket:
             await self._ws.send_bytes(packed + self._deflate.flush(zlib.Z_SYNC_FLUSH))
 
     async def close(self, code: int) -> None:
+        self.closed_with = code
         await self._ws.close(code=code)
 
     def cut(self) -> None:
@@ -75,6 +84,7 @@ class Gateway:
             "max_concurrency": 1,
         }
         self.identify_every_s = 0.0  # Discord: 5 s, per lane; most tests begin many sessions
+        self.order: Order[tuple[str, Posted]] = Order()
         self._lane_free_at: dict[int, float] = {}
         self.url = ""
 
@@ -99,7 +109,8 @@ class Gateway:
         finally:
             if session is not None and session.socket is socket:
                 session.socket = None
-                if ws.close_code in (1000, 1001):  # a clean close ends the session
+                code = socket.closed_with or ws.close_code
+                if code in ENDS_SESSION:
                     self.sessions.pop(session.session_id, None)
         return ws
 
@@ -172,7 +183,12 @@ class Gateway:
         return session
 
     async def message(self, event: str, posted: Posted) -> None:
-        """Dispatch a message to every session whose intents ask for it."""
+        """Dispatch a message to every session whose intents ask for it, in the order asked for."""
+        ours = posted.author is self._world.bot
+        for told in [(event, posted)] if ours else self.order.next((event, posted)):
+            await self._message(*told)
+
+    async def _message(self, event: str, posted: Posted) -> None:
         dm = posted.channel.kind == "dm"
         for session in list(self.sessions.values()):
             here = session.shard[0] == 0 if dm else self._serves_guild(session)
@@ -200,6 +216,12 @@ class Gateway:
             if session.socket is not None:
                 session.socket.cut()
                 session.socket = None
+
+    def mute(self) -> None:
+        """The connections of now carry nothing more, though they stay open: half a TCP."""
+        for session in self.sessions.values():
+            if session.socket is not None:
+                session.socket.is_mute = True
 
     async def tell(self, op: int, data: Any = None) -> None:
         """Send op 7 (reconnect) or op 9 (invalid session) to everyone."""

@@ -28,6 +28,7 @@ class Interaction:
     original: Posted | None = None
     deferred_flags: int = 0
     choices: list[str] | None = None  # what was proposed while somebody typed
+    modal: Json | None = None
 
     @property
     def age_s(self) -> float:
@@ -90,6 +91,29 @@ class Interactions:
         await self._dispatch(asked, {"type": 3, "data": data, "message": shown})
         return asked
 
+    async def pick(self, user: User, message: Posted, name: str) -> Interaction:
+        """A person picks a message, and from its menu the app's command of this name."""
+        command = next(c for c in self._world.commands if c["name"] == name and c["type"] == 3)
+        asked = Interaction(self._world.new_id(), secrets.token_hex(16), message.channel, user)
+        self.by_token[asked.token] = asked
+        shown = {str(message.id): self._world.message_payload(message)}
+        data = {"id": command["id"], "name": name, "type": 3, "target_id": str(message.id)}
+        await self._dispatch(asked, {"type": 2, "data": {**data, "resolved": {"messages": shown}}})
+        return asked
+
+    async def send(self, user: User, answered: Interaction, text: str) -> Interaction:
+        """A person fills in the modal that an interaction was answered with, and sends it."""
+        if answered.modal is None:
+            raise AssertionError("no modal was shown")
+        asked = Interaction(self._world.new_id(), secrets.token_hex(16), answered.channel, user)
+        self.by_token[asked.token] = asked
+        field = answered.modal["components"][0]["component"]
+        value = {"type": field["type"], "id": 2, "custom_id": field["custom_id"], "value": text}
+        label = {"type": 18, "id": 1, "component": value}
+        data = {"custom_id": answered.modal["custom_id"], "components": [label]}
+        await self._dispatch(asked, {"type": 5, "data": data})
+        return asked
+
     async def _dispatch(self, asked: Interaction, what: Json) -> None:
         channel, user = asked.channel, asked.user
         payload: Json = {
@@ -132,6 +156,10 @@ class Interactions:
             told["response_message_id"] = str(asked.original.id)
             told["response_message_ephemeral"] = asked.original.ephemeral
             resource["message"] = self._world.message_payload(asked.original)
+        elif body["type"] == 9:
+            if not 0 < len(given["title"]) <= 45 or not 0 < len(given["components"]) <= 5:
+                raise Refused(400, 50035, "Invalid Form Body")
+            asked.modal = given
         elif body["type"] == 8:
             if len(given["choices"]) > 25:
                 raise Refused(400, 50035, "Invalid Form Body")

@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from bot.testing.discord.watching import watched_answer
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,9 +56,19 @@ class Planned:
     method: str
     path: re.Pattern[str]
     status: int
-    body: dict[str, Any]
+    body: dict[str, Any] | str  # a page, as Cloudflare or a proxy sends it
     times: int
     headers: dict[str, str]
+
+    def answer(self) -> web.Response:
+        if not isinstance(self.body, str):
+            return json_answer(self.status, self.body, self.headers)
+        head = {"Content-Type": "text/html", **self.headers}
+        return web.Response(status=self.status, body=self.body.encode(), headers=head)
+
+    @property
+    def code(self) -> int:
+        return 0 if isinstance(self.body, str) else int(self.body.get("code", 0))
 
 
 def json_answer(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
@@ -99,12 +111,13 @@ class Gate:
             self._check_token(request)
             planned = self._take_planned(request)
             if planned is not None:
-                self.refused[planned.status, int(planned.body.get("code", 0))] += 1
-                return json_answer(planned.status, planned.body, planned.headers)
+                self.refused[planned.status, planned.code] += 1
+                return planned.answer()
             name, bucket = self._bucket(request)
             if not bucket.spend(now):
                 return self._limited(bucket, now, name)
             answer = await handler(request)
+            watched_answer(request, answer)
             answer.headers.update(bucket.headers(now, name))
             if name == "talk" and self.cut_after[request.method] > 0 and request.transport:
                 self.cut_after[request.method] -= 1

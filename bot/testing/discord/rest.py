@@ -11,7 +11,10 @@ from aiohttp import web
 
 from bot.testing.discord.gateway import Gateway
 from bot.testing.discord.limits import Refused, json_answer
+from bot.testing.discord.previews import fetched, surface_of
+from bot.testing.discord.usual import COMMAND
 from bot.testing.discord.world import Channel, Json, Posted, World
+from bot.testing.previews import Previewer
 
 CONTENT_LIMIT = 2000
 
@@ -35,6 +38,7 @@ class Rest:
         self.flags = (1 << 18) | (1 << 19)  # GATEWAY_MESSAGE_CONTENT and its LIMITED form
         self.typing: list[int] = []
         self.nonces: dict[str, Posted] = {}
+        self.previews = Previewer()
 
     def routes(self) -> list[web.RouteDef]:
         api, message = "/api/v10", "/channels/{channel}/messages"
@@ -46,6 +50,7 @@ class Rest:
             web.get(api + "/applications/{app}/commands", self._commands),
             web.put(api + "/applications/{app}/commands", self._put_commands),
             web.get(api + "/channels/{channel}", self._channel_info),
+            web.patch(api + "/channels/{channel}", self._change_channel),
             web.get(api + message, self._list),
             web.post(api + message, self._create),
             web.get(api + message + "/{message}", self._get),
@@ -54,7 +59,6 @@ class Rest:
             web.post(api + "/channels/{channel}/typing", self._type),
             web.post(api + message + "/{message}/threads", self._thread),
             web.put(api + message + "/{message}/reactions/{emoji}/@me", self._react),
-            web.get("/attachments/{id}/{name}", self._file),
         ]
 
     async def _me(self, _: web.Request) -> web.Response:
@@ -71,6 +75,7 @@ class Rest:
             "name": "firstline",
             "icon": None,
             "description": "",
+            "summary": "",
             "bot_public": False,
             "bot_require_code_grant": False,
             "owner": self._world.bot.payload(),
@@ -86,7 +91,7 @@ class Rest:
         asked: list[Json] = await request.json()
         ids = {"application_id": str(self._world.application_id), "version": "1"}
         self._world.commands = [
-            {"description": "", "type": 1, **command, **ids, "id": str(self._world.new_id())}
+            {**COMMAND, **_given(command), **ids, "id": str(self._world.new_id())}
             for command in asked
         ]
         return json_answer(200, self._world.commands)
@@ -106,6 +111,17 @@ class Rest:
     async def _channel_info(self, request: web.Request) -> web.Response:
         return json_answer(200, self._world.channel_payload(self._channel(request)))
 
+    async def _change_channel(self, request: web.Request) -> web.Response:
+        """Whether a thread is archived: what is locked, a moderator opens."""
+        channel, body = self._channel(request), await body_of(request)
+        if channel.kind == "thread" and "archived" in body:
+            if channel.locked:
+                raise Refused(403, 50013, "Missing Permissions")
+            channel.archived = bool(body["archived"])
+        shown = self._world.channel_payload(channel)
+        await self._gateway.broadcast("THREAD_UPDATE", shown)
+        return json_answer(200, shown)
+
     async def _list(self, request: web.Request) -> web.Response:
         found = [p for p in self._world.in_channel(self._channel(request)) if not p.ephemeral]
         after, before = (int(request.query.get(key, 0)) for key in ("after", "before"))
@@ -116,6 +132,9 @@ class Rest:
 
     async def _create(self, request: web.Request) -> web.Response:
         channel, body = self._channel(request), await body_of(request)
+        if channel.locked:
+            raise Refused(400, 50083, "Thread is archived")
+        channel.archived = False
         nonce = body.get("nonce")
         if nonce is not None and len(str(nonce)) > 25:
             raise Refused(400, 50035, "Invalid Form Body: nonce")
@@ -142,10 +161,14 @@ class Rest:
         facts: dict[str, Any] = {"reply_to": reply_to, "flags": int(body.get("flags") or 0)}
         if body.get("nonce") is not None:
             facts["nonce"] = str(body["nonce"])
-        facts["files"] = [self._world.add_file(name, content) for name, content in files]
+        facts["files"] = [self._world.add_file(channel, *each) for each in files]
         facts["components"] = list(body.get("components") or ())
         facts["allowed_mentions"] = body.get("allowed_mentions")
+        self._look(body, facts["flags"])
         return self._world.add_message(channel, self._world.bot, content, **facts)
+
+    def _look(self, body: Json, flags: int, *, edited: bool = False) -> None:
+        self.previews.look(surface_of(flags, edited=edited), fetched(body, flags))
 
     def _content(self, body: Json) -> str:
         content = str(body.get("content") or "")
@@ -158,6 +181,8 @@ class Rest:
 
     async def _edit(self, request: web.Request) -> web.Response:
         posted, body = self._message(request), await body_of(request)
+        if posted.channel.archived:
+            raise Refused(400, 50083, "Thread is archived")
         if posted.author is not self._world.bot:
             raise Refused(403, 50005, "Cannot edit a message authored by another user")
         self.rewrite(posted, body)
@@ -173,6 +198,8 @@ class Rest:
         posted.allowed_mentions = body.get("allowed_mentions")
         posted.edited_at = datetime.now(UTC).isoformat()
         posted.edits.append((time.monotonic(), posted.content))
+        if posted.author is self._world.bot:
+            self._look(body, posted.flags, edited=True)
 
     async def _delete(self, request: web.Request) -> web.Response:
         posted = self._message(request)
@@ -187,6 +214,8 @@ class Rest:
 
     async def _thread(self, request: web.Request) -> web.Response:
         posted, body = self._message(request), await body_of(request)
+        if posted.id in self._world.channels:
+            raise Refused(400, 160004, "A thread has already been created for this message")
         thread = self._world.add_channel(
             "thread",
             str(body["name"]),
@@ -202,10 +231,7 @@ class Rest:
         self._message(request)
         return json_answer(204, None)
 
-    async def _file(self, request: web.Request) -> web.Response:
-        if "Authorization" in request.headers:
-            raise web.HTTPBadRequest(text="a token was sent to the attachment host")
-        content = self._world.files.get(request.path)
-        if content is None:
-            raise web.HTTPNotFound(text="This content is no longer available.")
-        return web.Response(body=content, content_type="application/octet-stream")
+
+def _given(command: Json) -> Json:
+    """Without what was left open by a null."""
+    return {key: value for key, value in command.items() if value is not None}

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from bot.testing.discord.faults import DiscordFaults
 from bot.testing.discord.gateway import Gateway
 from bot.testing.discord.interactions import Interactions
 from bot.testing.discord.limits import Gate, Planned
@@ -26,7 +27,8 @@ class DiscordTwin:
         self.gateway = Gateway(self.world, token)
         self.rest = Rest(self.world, self.gateway)
         self.interactions = Interactions(self.world, self.gateway, self.rest)
-        self.bot = self.world.bot
+        self.bot, self.previews = self.world.bot, self.rest.previews
+        self.faults = DiscordFaults(self)
         self.alice = self.world.add_user("alice")
         self.bob = self.world.add_user("bob")
         self.other_bot = self.world.add_user("noisy", bot=True)
@@ -47,18 +49,19 @@ class DiscordTwin:
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self.gate.middleware], client_max_size=30 << 20)
         app.add_routes(self.rest.routes() + self.interactions.routes())
-        app.add_routes([web.get("/gateway", self.gateway.connect)])
+        app.add_routes([web.get("/gateway", self.gateway.connect), *self.world.cdn.routes()])
         self._runner = web.AppRunner(app, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         port = self._runner.addresses[0][1]
-        self.world.base_url = f"http://127.0.0.1:{port}"
+        self.world.base_url = self.world.cdn.base_url = f"http://127.0.0.1:{port}"
         self.gateway.url = f"ws://127.0.0.1:{port}/gateway"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drop_connections()
+        await self.previews.settle()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -74,7 +77,7 @@ class DiscordTwin:
     ) -> str:
         """Say something in a channel; returns the message's id."""
         content = f"{self.bot.mention} {text}" if mention_bot else text
-        shown = [self.world.add_file(name, data) for name, data in files]
+        shown = [self.world.add_file(channel, *each) for each in files]
         to = None if reply_to is None else int(reply_to)
         posted = self.world.add_message(channel, user, content, files=shown, reply_to=to)
         await self.gateway.message("MESSAGE_CREATE", posted)
@@ -101,6 +104,16 @@ class DiscordTwin:
         thread = self.world.add_channel("thread", name, parent=channel, owner=owner)
         await self.gateway.broadcast("THREAD_CREATE", self.world.channel_payload(thread))
         return thread
+
+    async def open_post(
+        self, forum: Channel, user: User, title: str, text: str, *, mention_bot: bool = False
+    ) -> Channel:
+        """A post in a forum, whose first message has the id of its thread."""
+        post = await self.start_thread(forum, user, title)
+        content = f"{self.bot.mention} {text}" if mention_bot else text
+        posted = self.world.add_message(post, user, content, message_id=post.id)
+        await self.gateway.message("MESSAGE_CREATE", posted)
+        return post
 
     def delete(self, message_id: str) -> None:
         """A message is gone, and the bot was not told."""
@@ -133,8 +146,11 @@ class DiscordTwin:
         for posted in self.world.in_channel(channel):
             del self.world.messages[posted.id]
         del self.world.channels[channel.id]
-        event = "THREAD_DELETE" if channel.kind == "thread" else "CHANNEL_DELETE"
-        await self.gateway.broadcast(event, self.world.channel_payload(channel))
+        shown, event = self.world.channel_payload(channel), "CHANNEL_DELETE"
+        if channel.kind == "thread":
+            shown = {key: shown[key] for key in ("id", "guild_id", "parent_id", "type")}
+            event = "THREAD_DELETE"
+        await self.gateway.broadcast(event, shown)
 
     async def press(self, user: User, message_id: str, kind: str) -> str:
         """Press the button of this kind under a message; returns the interaction's id."""
@@ -188,13 +204,13 @@ class DiscordTwin:
         path: str,
         status: int,
         *,
-        body: Json | None = None,
+        body: Json | str | None = None,
         headers: dict[str, str] | None = None,
         times: int = 1,
     ) -> None:
-        """Answer the next `times` requests whose path matches with this instead."""
+        """Answer the next `times` requests whose path matches with this; text is a page."""
         told = body or {"message": "refused", "code": 0}
-        if status == 429:
+        if status == 429 and not isinstance(body, str):
             told = {"message": "limited", "retry_after": 0.5, "global": False} | (body or {})
         planned = Planned(method, re.compile(path), status, told, times, headers or {})
         self.gate.planned.append(planned)

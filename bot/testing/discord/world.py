@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from bot.testing.discord.cdn import Cdn
+from bot.testing.discord.usual import CHANNEL, COLORS, FORUM, GUILD
+
 Json = dict[str, Any]
-ChannelKind = Literal["text", "private", "thread", "dm"]
+ChannelKind = Literal["text", "private", "forum", "thread", "dm"]
 
 EPOCH_MS = 1_420_070_400_000
 VIEW_CHANNEL = 1 << 10
 EVERYTHING = str(((1 << 46) - 1) & ~(1 << 3))  # all but Administrator
-TYPES: dict[ChannelKind, int] = {"text": 0, "private": 0, "thread": 11, "dm": 1}
+TYPES: dict[ChannelKind, int] = {"text": 0, "private": 0, "forum": 15, "thread": 11, "dm": 1}
 
 
 @dataclass(eq=False)
@@ -48,6 +51,8 @@ class Channel:
     name: str = ""
     parent: Channel | None = None
     owner: User | None = None
+    archived: bool = False
+    locked: bool = False
 
 
 @dataclass(eq=False)
@@ -100,7 +105,8 @@ class World:
         self.users: dict[int, User] = {self.bot.id: self.bot}
         self.channels: dict[int, Channel] = {}
         self.messages: dict[int, Posted] = {}
-        self.files: dict[str, bytes] = {}
+        self.cdn = Cdn()
+        self.files = self.cdn.files  # by path
         self.commands: list[Json] = []
         self.base_url = ""
 
@@ -128,7 +134,9 @@ class World:
         return channel
 
     def add_message(self, channel: Channel, author: User, content: str, **facts: Any) -> Posted:
-        posted = Posted(self.new_id(), channel, author, content, **facts)
+        posted = Posted(
+            facts.pop("message_id", None) or self.new_id(), channel, author, content, **facts
+        )
         posted.mentions += [
             self.users[int(user_id)]
             for user_id in re.findall(r"<@!?(\d+)>", content)
@@ -137,17 +145,18 @@ class World:
         self.messages[posted.id] = posted
         return posted
 
-    def add_file(self, name: str, content: bytes) -> Json:
+    def add_file(self, channel: Channel, name: str, content: bytes) -> Json:
         attachment_id = self.new_id()
-        path = f"/attachments/{attachment_id}/{name}"
+        plain = name.encode(errors="replace").decode()  # half a character is no address
+        path = f"/attachments/{channel.id}/{attachment_id}/{plain}"
         self.files[path] = content
         kind = {"png": "image/png", "jpg": "image/jpeg", "txt": "text/plain"}
         shown = {
             "id": str(attachment_id),
             "filename": name,
             "size": len(content),
-            "url": f"{self.base_url}{path}?ex=1&is=2&hm=3",
-            "proxy_url": f"{self.base_url}{path}",
+            "url": self.cdn.address(path),
+            "proxy_url": self.cdn.address(path),
         }
         media_type = kind.get(name.rpartition(".")[2])
         return {**shown, "content_type": media_type} if media_type else shown
@@ -167,7 +176,7 @@ class World:
             "mention_everyone": False,
             "mentions": [user.payload() for user in posted.mentions],
             "mention_roles": [],
-            "attachments": posted.files,
+            "attachments": [self.cdn.told(each) for each in posted.files],
             "embeds": [],
             "components": posted.components,
             "pinned": False,
@@ -227,32 +236,30 @@ class World:
                 "parent_id": str(channel.parent.id),
                 "owner_id": str(channel.owner.id),
                 "message_count": len(self.in_channel(channel)),
+                "total_message_sent": len(self.in_channel(channel)),
+                "nsfw": False,
                 "member_count": 2,
                 "rate_limit_per_user": 0,
                 "thread_metadata": {
-                    "archived": False,
+                    "archived": channel.archived,
                     "auto_archive_duration": 1440,
                     "archive_timestamp": _iso(channel.id),
-                    "locked": False,
+                    "locked": channel.locked,
                 },
             }
         denied = str(VIEW_CHANNEL if channel.kind == "private" else 0)
         everyone = {"id": str(self.guild_id), "type": 0, "allow": "0", "deny": denied}
-        return shown | {
-            "position": 0,
-            "permission_overwrites": [everyone],
-            "rate_limit_per_user": 0,
-            "nsfw": False,
-        }
+        more = FORUM if channel.kind == "forum" else {}
+        return shown | CHANNEL | more | {"permission_overwrites": [everyone]}
 
     def guild_payload(self) -> Json:
-        channels = [c for c in self.channels.values() if c.kind in ("text", "private")]
+        channels = [c for c in self.channels.values() if c.kind in ("text", "private", "forum")]
         threads = [c for c in self.channels.values() if c.kind == "thread"]
         everyone = {
             "id": str(self.guild_id),
             "name": "@everyone",
             "color": 0,
-            "colors": {"primary_color": 0},
+            "colors": COLORS,
             "hoist": False,
             "position": 0,
             "permissions": EVERYTHING,
@@ -261,18 +268,15 @@ class World:
             "flags": 0,
         }
         return {
+            **GUILD,
             "id": str(self.guild_id),
             "name": "Guild",
             "owner_id": str(next(iter(self.users))),
             "roles": [everyone],
-            "emojis": [],
-            "stickers": [],
-            "features": [],
             "member_count": len(self.users),
             "channels": [self.channel_payload(channel) for channel in channels],
             "threads": [self.channel_payload(thread) for thread in threads],
             "members": [self.member_payload(self.bot)],
-            "preferred_locale": "en-US",
         }
 
 

@@ -26,4 +26,4 @@ def test_the_invite_link_asks_for_the_needed_permissions_only() -> None:
 
     assert "client_id=42" in url
     assert "scope=bot+applications.commands" in url
-    assert "permissions=277025491968" in url
+    assert "permissions=311385230336" in url
