@@ -1,4 +1,4 @@
-"""No message of ours may unfold a link: seen over every test in which a fake Slack runs (I3)."""
+"""No message of ours may unfold a link: seen over every test in which a twin runs (I2, I3)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from bot.testing import previews
+from bot.testing.previews import Fetch
 from bot.testing.slack.web_api import WATCHERS
 
 SENDS = frozenset({"chat.postEphemeral", "chat.postMessage", "chat.scheduleMessage", "chat.update"})
-_NOT_OURS = "test_slack_twin.py"  # talks to the twin by itself
+_NOT_OURS = ("test_slack_twin.py", "tests/testing/")  # talk to the twins by themselves
 
 
 class Previews:
@@ -21,20 +23,33 @@ class Previews:
         self.sends, self.careless = 0, set[str]()
 
     def watch(self, method: str, args: dict[str, Any]) -> None:
-        test = os.environ.get("PYTEST_CURRENT_TEST", "")
-        if method not in SENDS or _NOT_OURS in test:
+        test = _test()
+        if method not in SENDS or not test:
             return
         self.sends += 1
         off = ("unfurl_links", "unfurl_media", "link_names")
         if any(args.get(each) is not False for each in off):
             self.careless.add(f"{method} in {test}")
 
+    def watch_fetch(self, fetch: Fetch) -> None:
+        """Any platform would have fetched something for its preview."""
+        if test := _test():
+            self.careless.add(f"{fetch.surface} unfolds {fetch.url} in {test}")
+
+
+def _test() -> str:
+    """The test at work; none for tests of a twin alone."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    return "" if any(each in test for each in _NOT_OURS) else test or "no test"
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_previews() -> Iterator[Previews]:
     """Fails the run's last test where any send of the run let a link unfold."""
-    previews = Previews()
-    WATCHERS.append(previews.watch)
-    yield previews
-    WATCHERS.remove(previews.watch)
-    assert not previews.careless, f"of {previews.sends} sends: {sorted(previews.careless)}"
+    recorder = Previews()
+    WATCHERS.append(recorder.watch)
+    previews.WATCHERS.append(recorder.watch_fetch)
+    yield recorder
+    WATCHERS.remove(recorder.watch)
+    previews.WATCHERS.remove(recorder.watch_fetch)
+    assert not recorder.careless, f"of {recorder.sends} sends: {sorted(recorder.careless)}"

@@ -84,7 +84,7 @@ class Reader:
     def _conversation(self, post: Mapping[str, Any], channel: Mapping[str, Any]) -> ConversationKey:
         place, root = _PLACES.get(str(channel["type"]), "private"), str(post.get("root_id") or "")
         rule = self._rules(str(channel["id"]))
-        if not root and place != "dm" and rule.reply_in == "thread":
+        if not root and place != "dm" and rule.reply_in != "channel":
             root = str(post["id"])
         return ConversationKey(self.tenant(channel), place, str(channel["id"]), root or None)
 

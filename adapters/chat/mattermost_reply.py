@@ -22,7 +22,12 @@ MARK = "firstline_part"
 WAITING = "_Thinking…_"
 _PING = re.compile(r"(?<![A-Za-z0-9])@|@(?=(?:all|channel|here)(?![\w.-]))", re.IGNORECASE)
 _IMAGE = re.compile(r"!(?=\[[^\]\n]{0,1000}\][(\[])")
-_CODE = re.compile(r"(^[ \t>]*(?:```|~~~).*?(?:^[ \t>]*(?:```|~~~)[ \t]*$|\Z))", re.M | re.S)
+# Only what every reader takes for code: a fence that is not closed is none in Mattermost's apps
+_CODE = re.compile(
+    r"^ {0,3}(?P<run>`{3,}|~{3,})[^\s`]* *\n(?:.*?\n)??[ ]{0,3}(?P=run) *$",
+    re.MULTILINE | re.DOTALL,
+)
+_NAMED = re.compile(r"\]:")  # somewhere an address has a name that a picture may have
 
 
 def safe(text: str) -> str:
@@ -30,9 +35,19 @@ def safe(text: str) -> str:
 
     Mattermost reads `@name` anywhere, so the sign is written wide; in an address it stays.
     """
-    pieces = _CODE.split(_PING.sub("＠", text))
-    pieces[::2] = [_IMAGE.sub("", each) for each in pieces[::2]]
-    return "".join(pieces)
+    text, done, at = _PING.sub("＠", text), [], 0
+    named = _NAMED.search(text) is not None
+    for code in _CODE.finditer(text):
+        done += [_without_pictures(text[at : code.start()], named), code[0]]
+        at = code.end()
+    return "".join([*done, _without_pictures(text[at:], named)])
+
+
+def _without_pictures(text: str, named: bool) -> str:
+    """`![a](b)` is a link; what else may turn out to be a picture has a wide sign."""
+    text = _IMAGE.sub("", text)
+    end = len(text) if named else max(text.rfind("]("), text.rfind("][")) + 1
+    return text[:end].replace("![", "！[") + text[end:]
 
 
 class MattermostReply:

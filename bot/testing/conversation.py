@@ -14,8 +14,9 @@ from bot.records import Ending, Event
 from bot.settings import load_settings
 from bot.stores import open_stores
 from bot.testing.discord import DiscordTwin
+from bot.testing.mattermost import MattermostTwin
 from bot.testing.model import ScriptedModel
-from bot.testing.recorder import Recorder, record_discord, record_slack
+from bot.testing.recorder import Recorder, record_discord, record_mattermost, record_slack
 from bot.testing.slack import SlackTwin
 from bot.wiring import platforms
 
@@ -103,6 +104,38 @@ class OnDiscord:
 
     def replies(self) -> list[str]:
         return [each.content for each in self.discord.posted(self.discord.general)]
+
+
+class OnMattermost:
+    def __init__(self, server: MattermostTwin) -> None:
+        self.server, self.recorder = server, record_mattermost(server)
+        self.user = server.add_user("alice".ljust(26, "0"))  # ids are 26 letters and digits
+        self.channel = server.add_channel("general".ljust(26, "0"))
+        self.root = ""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "mattermost.url": self.server.url,
+            "mattermost.token": self.server.token,
+            "mattermost.calls_per_s": 50,
+            "mattermost.allow.teams": [self.server.world.team_id],
+            "mattermost.allow.channels": [self.channel],
+            "mattermost.allow.users": [self.user],
+        }
+
+    async def connected(self) -> None:
+        await self.server.sockets.connected(CONNECT_S)
+
+    async def say(self, text: str, files: Sequence[File] = ()) -> None:
+        """In the channel with a mention, then in the thread of the first question."""
+        said = await self.server.say(
+            self.user, self.channel, text, root=self.root, files=files, mention_bot=not self.root
+        )
+        self.root = self.root or said
+
+    def replies(self) -> list[str]:
+        return self.server.replies(self.channel)
 
 
 class Conversation:

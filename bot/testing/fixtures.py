@@ -46,7 +46,7 @@ async def mattermost_twin() -> AsyncIterator[MattermostTwin]:
 
 @pytest.fixture
 def scripted_model() -> ScriptedModel:
-    """The model of both conversations."""
+    """The model of the conversations."""
     from bot.testing.model import ScriptedModel
 
     return ScriptedModel()
@@ -87,6 +87,23 @@ async def discord_conversation(
 
     talk = conversation(
         OnDiscord(discord_twin), scripted_model, folder=tmp_path, settings=firstline_settings
+    )
+    async with talk as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def mattermost_conversation(
+    mattermost_twin: MattermostTwin,
+    scripted_model: ScriptedModel,
+    firstline_settings: Mapping[str, Any],
+    tmp_path: Path,
+) -> AsyncIterator[Conversation]:
+    """A person and firstline in a thread of the fake Mattermost."""
+    from bot.testing.conversation import OnMattermost, conversation
+
+    talk = conversation(
+        OnMattermost(mattermost_twin), scripted_model, folder=tmp_path, settings=firstline_settings
     )
     async with talk as opened:
         yield opened

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.testing.discord import DiscordTwin
+from bot.testing.mattermost import MattermostTwin
 from bot.testing.slack import SlackTwin
 
 
@@ -78,3 +79,10 @@ def record_discord(discord: DiscordTwin) -> Recorder:
                 yield from (Shown(at_s, str(each.id), text) for at_s, text in each.texts)
 
     return Recorder(calls, shown)
+
+
+def record_mattermost(server: MattermostTwin) -> Recorder:
+    return Recorder(
+        lambda: [Call(*called) for called in server.rest.log],
+        lambda: [Shown(*shown) for shown in server.world.shown],
+    )

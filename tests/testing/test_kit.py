@@ -32,7 +32,7 @@ def firstline_settings(tmp_path: Path) -> Mapping[str, Any]:
     return {"tools.file": str(tmp_path / "my_tools.py")}
 
 
-@pytest.fixture(params=["slack_conversation", "discord_conversation"])
+@pytest.fixture(params=["slack_conversation", "discord_conversation", "mattermost_conversation"])
 def talk(request: pytest.FixtureRequest) -> Conversation:
     found: Conversation = request.getfixturevalue(request.param)
     return found

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from bot.testing.loopback import Loopback
 from bot.testing.mattermost.rest import Rest
 from bot.testing.mattermost.socket import Sockets
 from bot.testing.mattermost.world import Channel, User, World
@@ -28,20 +29,16 @@ class MattermostTwin:
         self.world = World()
         self.sockets = Sockets(self.world)
         self.rest = Rest(self.world, self.sockets)
-        self.token = self.world.token
+        self.token, self.previews = self.world.token, self.rest.previews
         self.url = ""
-        self._runner: web.AppRunner | None = None
+        self._server = Loopback()
         self.add_user, self.add_channel = self.world.add_user, self.world.add_channel
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**25)
         app.router.add_get("/api/v4/websocket", self.sockets.serve)
         self.rest.add_routes(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = await self._server.open(app)
         return self
 
     async def __aexit__(
@@ -51,8 +48,8 @@ class MattermostTwin:
         at: TracebackType | None,
     ) -> None:
         await self.sockets.cut()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.previews.settle()
+        await self._server.close()
 
     async def say(
         self,

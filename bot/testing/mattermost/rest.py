@@ -10,8 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from bot.testing.mattermost.previews import fetched
 from bot.testing.mattermost.socket import Sockets
 from bot.testing.mattermost.world import MAX_POST_RUNES, World
+from bot.testing.previews import Previewer
 
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,11 +30,13 @@ class Rest:
     def __init__(self, world: World, sockets: Sockets) -> None:
         self._world, self._sockets = world, sockets
         self.calls: Counter[str] = Counter()
+        self.log: list[tuple[float, str]] = []  # monotonic, and the call
         self.scripted_429: dict[str, deque[int]] = {}  # seconds until calls are free again
         self.cut_before: Counter[str] = Counter()
         self.cut_after: Counter[str] = Counter()
         self.pending_known_s = 30.0  # how long a pending post's id is remembered
         self.uploaded: list[str] = []
+        self.previews = Previewer()
         self._pending: dict[str, tuple[float, str]] = {}
 
     def add_routes(self, app: web.Application) -> None:
@@ -56,6 +60,7 @@ class Rest:
     def _guarded(self, name: str, serve: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
             self.calls[name] += 1
+            self.log.append((time.monotonic(), name))
             if request.headers.get("Authorization") != f"Bearer {self._world.token}":
                 return refused(401, "api.context.session_expired.app_error")
             if waits := self.scripted_429.get(name):
@@ -134,6 +139,7 @@ class Rest:
             pending_post_id=pending,
         )
         self._pending[pending] = time.monotonic(), post["id"]
+        self.previews.look("post", fetched(post["message"], post["props"]))
         await self._sockets.tell("posted", post)
         return web.json_response(post, status=201)
 
@@ -145,6 +151,7 @@ class Rest:
         if post["user_id"] != self._world.bot.user_id:
             return refused(403, "api.context.permissions.app_error")
         post = self._world.edit_post(post["id"], body["message"])
+        self.previews.look("edit", fetched(post["message"], body.get("props", post["props"])))
         await self._sockets.tell("post_edited", post)
         return web.json_response(post)
 

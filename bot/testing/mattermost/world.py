@@ -55,6 +55,7 @@ class World:
     posts: dict[str, Json] = field(default_factory=dict)
     files: dict[str, tuple[Json, bytes]] = field(default_factory=dict)
     edits: list[tuple[str, str]] = field(default_factory=list)
+    shown: list[tuple[float, str, str]] = field(default_factory=list)  # monotonic, post, text
     bot: User = field(default_factory=lambda: User("bot".ljust(26, "0"), "firstline", is_bot=True))
     _clock_ms: int = 0
 
@@ -106,6 +107,8 @@ class World:
         if self.users[user_id].is_bot:
             post["props"]["from_bot"] = "true"
         self.posts[post["id"]] = post
+        if user_id == self.bot.user_id:
+            self.shown.append((time.monotonic(), post["id"], message))
         self.channels[channel_id].last_post_at = now
         if root_id:
             self.posts[root_id]["update_at"] = now
@@ -116,6 +119,8 @@ class World:
         post["message"], post["edit_at"] = message, self.now_ms()
         post["update_at"] = post["edit_at"]
         self.edits.append((post_id, message))
+        if post["user_id"] == self.bot.user_id:
+            self.shown.append((time.monotonic(), post_id, message))
         return post
 
     def delete_post(self, post_id: str) -> Json:
