@@ -16,6 +16,7 @@ from benchmarks import (
     intake,
     prompt_size,
     report,
+    sandbox,
     scale_out,
     start,
     turn,
@@ -28,6 +29,7 @@ GROUPS: Mapping[str, Mapping[str, Measure]] = {
         "turn": turn.measure,
         "start": start.measure,
         "prompt_size": prompt_size.measure,
+        "sandbox": sandbox.measure,
     },
     "store": {
         "history": history.measure,

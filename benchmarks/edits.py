@@ -19,7 +19,7 @@ from typing import Protocol
 import aiohttp
 
 from adapters.chat.discord import DiscordAdapter
-from adapters.chat.discord_reply import spot
+from adapters.chat.discord_spots import spot
 from adapters.chat.slack import SlackAdapter
 from adapters.chat.types import Author, ChatAdapter, Draft, Message
 from benchmarks.report import Table

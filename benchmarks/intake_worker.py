@@ -16,6 +16,7 @@ from typing import Any
 
 from adapters.chat.types import ChatAdapter, Message, Receipt
 from bot.app import open_bot
+from bot.garbage import keep_for_good
 from bot.inbox import BotInbox
 from bot.logs import configure_logs
 from bot.settings import load_settings
@@ -47,6 +48,7 @@ async def product(order: dict[str, Any], stack: AsyncExitStack) -> None:
     adapters: list[ChatAdapter] = platforms(settings, stores)
     opened = open_bot(settings, stores, adapters, role="intake")
     bot = await stack.enter_async_context(opened)
+    keep_for_good()
     await adapters[0].run(Counting(bot.inbox))
 
 

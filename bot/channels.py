@@ -6,13 +6,13 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
-from typing import Annotated, Literal
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
 
 from adapters.chat.sentences import Language
-from adapters.chat.types import ChannelRule, ChannelRules
+from adapters.chat.types import ChannelRule, ChannelRules, ReplyIn
 from bot.sections import Section, fault
 
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -48,7 +48,8 @@ class ChannelDefaults(Section):
     """What holds where no `[[channels]]` says otherwise."""
 
     follow_ups: bool = True
-    reply_in: Literal["thread", "channel"] = "thread"
+    reply_in: ReplyIn = "thread"
+    answer_posts: bool = False
     quiet: Annotated[str, AfterValidator(_window)] = ""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
 
@@ -58,7 +59,8 @@ class ChannelSection(Section):
 
     id: Annotated[str, BeforeValidator(_channel_id), AfterValidator(_known_id)]
     follow_ups: bool | None = None
-    reply_in: Literal["thread", "channel"] | None = None
+    reply_in: ReplyIn | None = None
+    answer_posts: bool | None = None
     quiet: Annotated[str, AfterValidator(_window)] | None = None
     timezone: Annotated[str, AfterValidator(_timezone)] | None = None
     language: Language | None = None
@@ -97,7 +99,7 @@ def rules_of(
     def rule(channel: str) -> ChannelRule:
         found = merged.get(channel, usual)
         heard = found.follow_ups and not is_quiet(found.quiet, ZoneInfo(found.timezone), clock())
-        return ChannelRule(heard, found.reply_in)
+        return ChannelRule(heard, found.reply_in, found.answer_posts)
 
     return rule
 

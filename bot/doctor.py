@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from adapters.chat.types import AdapterError
+from adapters.decoding.diagnose import diagnose as diagnose_sandbox
 from adapters.stores.errors import StoreError
 from agents.errors import AgentError
 from agents.ports import ModelRequest, PromptMessage, Role, complete
@@ -53,6 +54,7 @@ def _line(finding: Finding) -> Text:
 async def _findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
     yield _files(config)
     yield await _redis(settings)
+    yield Finding("sandbox", *await diagnose_sandbox())
     for finding in [*await _slack(settings), *await _discord(settings)]:
         yield finding
     yield Finding(*await mattermost.diagnose(settings.mattermost))

@@ -267,8 +267,14 @@ class BotInbox:
         self, adapter: str, conversation: str, storing: Awaitable[Acceptance]
     ) -> Acceptance:
         bell = self._bells[adapter]
-        if bell.is_in_step:
-            accepted, _ = await asyncio.gather(storing, bell.ring(conversation))
+        if bell.is_in_step:  # a task of its own: its turn comes when the event is on its way
+            ringing = asyncio.create_task(bell.ring(conversation), name="ring")
+            ringing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            try:
+                accepted = await storing
+                await ringing
+            finally:
+                ringing.cancel()  # nothing, once it is done
             return accepted
         accepted = await storing
         try:

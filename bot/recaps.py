@@ -165,4 +165,5 @@ def _folded(pieces: Sequence[Sequence[Turn | None]], fill: float) -> int:
 
 def _size(turn: Turn) -> int:
     results = sum(len(part.result.text) for part in turn.parts if isinstance(part, Returned))
-    return len(turn.text) + results + sum(len(image.seen) for image in turn.images)
+    files = sum(len(file.text) for file in turn.documents)
+    return len(turn.text) + results + files + sum(len(image.seen) for image in turn.images)

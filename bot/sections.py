@@ -192,6 +192,7 @@ class SlackSection(Section):
     api_url: Url = "https://slack.com/api"
     updates_per_minute: int = Field(default=45, ge=1, le=100_000)
     agent: bool = False  # declared as an agent in Slack's settings of the app
+    streaming: Literal["auto", "edits"] = "auto"  # natively where Slack allows, or by edits only
     prompts: tuple[SlackPrompt, ...] | None = Field(default=None, max_length=4)  # None: ours
     feedback: bool = True  # 👍 and 👎 under answers
     allow: SlackAllow = SlackAllow()
@@ -287,6 +288,7 @@ class LimitsSection(Section):
     max_message_chars: int = Field(default=100_000, ge=100, le=1_000_000)
     max_attachment_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=100 * 1024 * 1024)
     max_attachments: int = Field(default=8, ge=0, le=64)
+    max_document_tokens: int = Field(default=3_000, ge=100, le=100_000)
     max_waiting: int = Field(default=20, ge=1, le=1000)
     max_parts: int = Field(default=10, ge=1, le=100)
 

@@ -26,7 +26,10 @@ def shown_turns(turns: Iterable[Turn]) -> list[ShownTurn]:
             if isinstance(part, Returned)
         ]
         if turn.role == "user":
-            files = tuple(image.name for image in turn.images)
+            files = (
+                *(image.name for image in turn.images),
+                *(file.name for file in turn.documents),
+            )
             shown.append(ShownTurn("user", turn.text, turn.said_at, file_names=files))
             steps.clear()
         elif turn.role == "assistant" and turn.text:

@@ -19,6 +19,7 @@ from adapters.stores.threads import StoredThread
 from agents.routing import Router
 from bot.app import Bot, open_bot, open_router
 from bot.channels import rules_of
+from bot.garbage import keep_for_good
 from bot.health import Metrics, State, health_routes
 from bot.mattermost import open_adapter
 from bot.page import serve_page
@@ -62,6 +63,8 @@ async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = 
 
 
 async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> None:
+    if bot.role != "intake":
+        await bot.sandbox.announce()
     state = State(
         ping=bot.stores.redis.ping,
         adapters=tuple(bot.adapters),
@@ -77,6 +80,7 @@ async def _serve(bot: Bot, page: BrowserAdapter | None, stop: asyncio.Event) -> 
     slack = serve_slack(bot.settings.slack, adapters)
     async with serve_page(bot.settings.web, routes), slack:
         log.info("bot.started", role=bot.role, adapters=sorted(bot.adapters))
+        keep_for_good()
         await _run_until(bot, stop)
         log.info("bot.stopped", role=bot.role)
 

@@ -19,8 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from adapters.stores.embedded import find_server
 from adapters.stores.errors import StoreRefused
 from tests.previews import no_previews
+from tests.shapes import shapes_as_promised
 
-__all__ = ["no_previews"]
+__all__ = ["no_previews", "shapes_as_promised"]
 
 _READY_ATTEMPTS = 400
 

@@ -47,6 +47,7 @@ async def test_a_healthy_redis_is_described(tmp_path: Path, redis_url: str) -> N
     await examine(settings, console=Console(file=out, width=200))
 
     assert "noeviction, append-only on" in out.getvalue()
+    assert "ok    sandbox: " in out.getvalue()
 
 
 async def test_slack_over_http_needs_a_free_port_a_key_and_an_https_address(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from adapters.chat.types import Message, Quote
 from adapters.models.scripted import Say, ScriptedBackend
 from adapters.stores.memory import decode_turns
+from agents.prompts.quoted import quote_lines
 from agents.turns import Quoted, Turn
-from agents.window import quote_lines
 from bot.records import decode_event
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
 from tools.labels import Integrity

@@ -157,6 +157,7 @@ async def fleet(
     lease_s: float = LEASE_S,
     max_deaths: int = 20,
     context_tokens: int = 8192,
+    agent: bool = False,
 ) -> AsyncIterator[Fleet]:
     """Everything a drill needs; what is given is shared with other fleets."""
     async with AsyncExitStack() as stack:
@@ -169,7 +170,7 @@ async def fleet(
         places: list[Place] = []
         if "slack" in platforms:
             slack = await stack.enter_async_context(SlackTwin())
-            places.append(OnSlack(slack, channels=channels))
+            places.append(OnSlack(slack, channels=channels, agent=agent))
         if "discord" in platforms:
             discord = await stack.enter_async_context(DiscordTwin())
             places.append(OnDiscord(discord, channels=channels))

@@ -97,8 +97,9 @@ class OnSlack:
 
     name = "slack"
 
-    def __init__(self, slack: SlackTwin, *, channels: int = 40) -> None:
+    def __init__(self, slack: SlackTwin, *, channels: int = 40, agent: bool = False) -> None:
         self.slack, self.questions = slack, list[Question]()
+        slack.is_agent = agent  # then replies are streamed
         self.tenant = ("slack", slack.world.team_id)
         # Many bots, started anew again and again, share the one workspace.
         slack.web.limits = {"chat.postMessage": slack.web.limits["chat.postMessage"]}
@@ -113,6 +114,7 @@ class OnSlack:
 [slack]
 api_url = "{slack.api_url}"
 updates_per_minute = 10000
+agent = {str(agent).lower()}
 [slack.allow]
 workspaces = ["{slack.world.team_id}"]
 channels = [{names}]

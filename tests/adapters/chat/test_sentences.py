@@ -15,7 +15,6 @@ from babel.messages.pofile import read_po
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters import images
 from adapters.chat.sentences import DOMAIN, FOLDER, LANGUAGES, language_of, say
 from agents import planner, window
 
@@ -31,9 +30,6 @@ _FROM_BELOW = (
     planner.TOO_LONG,
     "from the demonstration model",
     window.CUT_NOTE,
-    images._NOT_AN_IMAGE,
-    images._DAMAGED,
-    images._TOO_HEAVY,
 )
 
 
