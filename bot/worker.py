@@ -20,6 +20,7 @@ _TAKE_WAIT_MS = 1000
 _CLOSING_S = 0.1
 _STORE_PAUSE_S = 1.0
 _LEAVE_S = 1.5  # to give back a lease or a ring at the end
+_CUT_AGAIN_S = 2 * _LEAVE_S + 0.5  # a lane gives back both
 
 
 class Worker:
@@ -78,13 +79,18 @@ class Worker:
             return
         log.info("worker.draining", turns=len(self._running))
         _, late = await asyncio.wait(self._lanes, timeout=self._drain_s)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        while late:  # the Redis client, or a tool, may lose a cancellation
+            for task in late:
+                task.cancel()
+            _, late = await asyncio.wait(late, timeout=_CUT_AGAIN_S)
 
     async def _read(self, lanes: asyncio.TaskGroup) -> None:
-        while True:
+        """Begin a lane for every ring.
+
+        Its cancellation may be lost: redis-py sends in `asyncio.wait_for`, which in Python 3.11
+        drops one that comes together with the result (python/cpython#86296).
+        """
+        while not self._stopping.is_set():
             while len(self._lanes) >= self._concurrent:
                 self._ended.clear()
                 await self._ended.wait()
@@ -106,7 +112,7 @@ class Worker:
 
     async def _sweep(self) -> None:
         """Ring for what is due."""
-        while True:
+        while not self._stopping.is_set():
             await asyncio.sleep(self._sweep_s)
             try:
                 for conversation in await self._ledger.due(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from adapters.models.scripted import Reply, Say, ScriptedBackend, Step, demo_policy
+from adapters.stores.doorbell import Doorbell, Ring
 from adapters.stores.errors import StaleLease
-from agents.ports import ModelRequest
+from agents.ports import Delta, Finish, ModelRequest
 from bot.app import Bot
 from bot.hold import Hold
 from bot.settings import Settings
@@ -61,11 +63,48 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
     server.kill()
 
 
-def worker_of(bot: Bot, *, concurrent: int = 8, drain_s: float = 0.2) -> Worker:
+class DeafOnce(ScriptedBackend):
+    """A model that stays silent, and whose client loses the first cancellation."""
+
+    cuts = 0
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+        self.requests.append(request)
+        for _ in range(2):
+            try:
+                await asyncio.sleep(50)
+            except asyncio.CancelledError:
+                self.cuts += 1
+        raise asyncio.CancelledError
+        yield Delta("never")
+
+
+class Swallowing:
+    """A doorbell behind a client that loses a cancellation, as `asyncio.wait_for` can in 3.11."""
+
+    def __init__(self, bell: Doorbell) -> None:
+        self._bell, self.swallowed = bell, 0
+
+    async def take(self, *, limit: int = 64, wait_ms: int) -> list[Ring]:
+        try:
+            return await self._bell.take(limit=limit, wait_ms=wait_ms)
+        except asyncio.CancelledError:
+            self.swallowed += 1
+            if self.swallowed > 1:
+                raise
+            return []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bell, name)
+
+
+def worker_of(
+    bot: Bot, *, concurrent: int = 8, drain_s: float = 0.2, bell: Doorbell | None = None
+) -> Worker:
     assert bot._runner is not None
     return Worker(
         adapter="browser",
-        bell=bot.stores.bell("browser", consumer=secrets.token_hex(4)),
+        bell=bell or bot.stores.bell("browser", consumer=secrets.token_hex(4)),
         ledger=bot.stores.ledger,
         runner=bot._runner,
         concurrent=concurrent,
@@ -123,6 +162,32 @@ async def test_what_waits_behind_a_turn_that_is_cut_is_answered_too(shared: Sett
 
     assert "42" in chat.delivered["t1-1"][0]
     assert "8" in chat.delivered["t1-2"][0]
+
+
+async def test_a_worker_ends_though_the_client_of_its_store_loses_a_cancellation(
+    shared: Settings,
+) -> None:
+    chat, backend = Chat(), ScriptedBackend("scripted", demo_policy)
+    async with bot_with(chat, shared, backend) as (bot, _):
+        bell = Swallowing(bot.stores.bell("browser", consumer="one"))
+        async with asyncio.timeout(10), working(worker_of(bot, bell=cast(Doorbell, bell))):
+            await bot.inbox.accept(message("What is 2*4?"))
+            await until(lambda: chat.delivered)
+
+    assert bell.swallowed == 1
+
+
+async def test_a_turn_that_loses_its_cancellation_is_cut_again(shared: Settings) -> None:
+    chat, backend = Chat(), DeafOnce("scripted", demo_policy)
+    async with (
+        bot_with(chat, shared, backend) as (bot, _),
+        asyncio.timeout(15),
+        working(worker_of(bot)),
+    ):
+        await bot.inbox.accept(message("Are you there?"))
+        await until(lambda: backend.requests)
+
+    assert backend.cuts == 2
 
 
 async def test_a_full_worker_leaves_the_rest_to_one_with_room(shared: Settings) -> None:
