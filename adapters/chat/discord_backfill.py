@@ -41,11 +41,12 @@ class Gaps:
         self._shards: dict[int, asyncio.Event] = {}
         self._lanes: dict[int, asyncio.Event] = {}
         self._marks: dict[str, Mapping[str, float]] = {}
+        self._reading = asyncio.Lock()
 
     def begin(self, shard: int) -> None:
         """A session is about to begin: it is not known yet where something was missed."""
         self._shards.setdefault(shard, asyncio.Event())
-        self._marks.clear()
+        self._marks = {}
 
     def known(self, shard: int) -> None:
         if (event := self._shards.pop(shard, None)) is not None:
@@ -79,14 +80,19 @@ class Gaps:
                     await event.wait()
 
     async def _was_heard(self, guild_id: int | None, lane: int) -> bool:
-        """Nothing is missing where nothing was ever heard."""
-        tenant = tenant_in(guild_id)
-        if tenant not in self._marks:
-            try:
-                self._marks[tenant] = await self._inbox.marks(tenant)
-            except NotAccepted:
-                return True
-        return str(lane) in self._marks[tenant]
+        """Nothing is missing where nothing was ever heard.
+
+        Read once for a session: what is said first moves the mark, and its edit must not wait
+        where it did not.
+        """
+        tenant, marks = tenant_in(guild_id), self._marks
+        async with self._reading:
+            if tenant not in marks:
+                try:
+                    marks[tenant] = await self._inbox.marks(tenant)
+                except NotAccepted:
+                    return True
+        return str(lane) in marks[tenant]
 
 
 class Missed(NamedTuple):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from adapters.chat.discord import DiscordAdapter, Shards
+from adapters.chat.types import Message, Receipt
 from bot.testing.discord import DiscordTwin
 from bot.testing.discord.world import Channel
 from tests.adapters.chat.test_discord_changes import running
@@ -81,6 +83,32 @@ async def test_what_is_said_now_waits_for_what_was_missed_there() -> None:
 
     assert heard.index(missed) < heard.index(live)
     assert heard[0] == elsewhere, "where the bot was never heard nothing waits"
+
+
+class Marking(RecordingInbox):
+    """Marks what it accepts, and takes a moment to tell."""
+
+    async def accept(self, message: Message) -> Receipt:
+        marks = self.heard_until.setdefault(message.conversation.tenant, {})
+        marks[message.conversation.channel] = message.sent_at
+        return await super().accept(message)
+
+    async def marks(self, tenant: str) -> Mapping[str, float]:
+        await asyncio.sleep(0.05)
+        return dict(await super().marks(tenant))
+
+
+async def test_an_edit_does_not_wait_for_a_backfill_that_its_message_did_not_wait_for() -> None:
+    inbox = Marking()
+    async with DiscordTwin() as discord:
+        async with running(discord, inbox, until=discord.wait_connected) as adapter:
+            said = await discord.say(discord.alice, discord.general, "helo", mention_bot=True)
+            await discord.edit(said, f"{discord.bot.mention} hello")
+            await inbox.next()
+            await discord.wait_for(lambda: inbox.revised)
+            was_ready = adapter.connected
+
+    assert not was_ready, "the backfill begins when the session is ready"
 
 
 async def _speak_at_once(discord: DiscordTwin) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -16,8 +16,13 @@ from tools.identity import tenant_of
 
 @asynccontextmanager
 async def running(
-    discord: DiscordTwin, inbox: RecordingInbox, **options: object
+    discord: DiscordTwin,
+    inbox: RecordingInbox,
+    *,
+    until: Callable[[], Awaitable[object]] | None = None,
+    **options: object,
 ) -> AsyncIterator[DiscordAdapter]:
+    """The adapter from when it is ready, or `until` came back."""
     adapter = DiscordAdapter(
         token=discord.token,
         api_url=discord.api_url,
@@ -27,7 +32,7 @@ async def running(
     )
     task = asyncio.create_task(adapter.run(inbox))
     try:
-        await discord.wait_for(lambda: adapter.connected)
+        await (until() if until else discord.wait_for(lambda: adapter.connected))
         yield adapter
     finally:
         task.cancel()
