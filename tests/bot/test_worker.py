@@ -170,7 +170,7 @@ async def test_a_worker_ends_though_the_client_of_its_store_loses_a_cancellation
     chat, backend = Chat(), ScriptedBackend("scripted", demo_policy)
     async with bot_with(chat, shared, backend) as (bot, _):
         bell = Swallowing(bot.stores.bell("browser", consumer="one"))
-        async with asyncio.timeout(10), working(worker_of(bot, bell=cast(Doorbell, bell))):
+        async with asyncio.timeout(10), working(worker_of(bot, bell=cast("Doorbell", bell))):
             await bot.inbox.accept(message("What is 2*4?"))
             await until(lambda: chat.delivered)
 
