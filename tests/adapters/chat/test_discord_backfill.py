@@ -100,13 +100,15 @@ class Marking(RecordingInbox):
 
 async def test_an_edit_does_not_wait_for_a_backfill_that_its_message_did_not_wait_for() -> None:
     inbox = Marking()
-    async with DiscordTwin() as discord:
-        async with running(discord, inbox, until=discord.wait_connected) as adapter:
-            said = await discord.say(discord.alice, discord.general, "helo", mention_bot=True)
-            await discord.edit(said, f"{discord.bot.mention} hello")
-            await inbox.next()
-            await discord.wait_for(lambda: inbox.revised)
-            was_ready = adapter.connected
+    async with (
+        DiscordTwin() as discord,
+        running(discord, inbox, until=discord.wait_connected) as adapter,
+    ):
+        said = await discord.say(discord.alice, discord.general, "helo", mention_bot=True)
+        await discord.edit(said, f"{discord.bot.mention} hello")
+        await inbox.next()
+        await discord.wait_for(lambda: inbox.revised)
+        was_ready = adapter.connected
 
     assert not was_ready, "the backfill begins when the session is ready"
 
