@@ -11,6 +11,7 @@ import msgspec
 from agents.ports import Role, Usage
 from agents.turns import EndState, Turn
 from tools.contract import ToolCall, ToolResult
+from tools.rules import Decision
 
 
 class StepPlanned(msgspec.Struct, frozen=True, tag="planned"):
@@ -20,6 +21,7 @@ class StepPlanned(msgspec.Struct, frozen=True, tag="planned"):
     thought: str
     calls: tuple[ToolCall, ...]
     route: str
+    decisions: tuple[Decision, ...] = ()  # what the rules said of each call, in their order
 
 
 class CallsReturned(msgspec.Struct, frozen=True, tag="returned"):
@@ -27,6 +29,14 @@ class CallsReturned(msgspec.Struct, frozen=True, tag="returned"):
 
     step: int
     results: tuple[ToolResult, ...]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A step that waits for a press: nothing of it has run."""
+
+    planned: StepPlanned
+    made: tuple[StepPlanned | CallsReturned, ...]  # the steps before it
+    sources: tuple[str, ...]  # what was read before: untrusted text, to be shown escaped
 
 
 class RouteSwitched(msgspec.Struct, frozen=True, tag="switched"):
@@ -68,6 +78,7 @@ class PlanEnded(msgspec.Struct, frozen=True, tag="ended"):
     route: str = ""
     instead_of: tuple[tuple[str, str], ...] = ()  # routes that could not serve, and why
     fill: float = 0.0  # the history's share of the prompt's room, before anything was cut
+    wanted: Wanted | None = None  # of the end state "asked": then `text` is empty
 
 
 PlanEvent = StepPlanned | CallsReturned | RouteSwitched | Waiting | AnswerDelta | PlanEnded

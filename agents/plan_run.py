@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
 from agents.budget import Allowance
-from agents.events import CallsReturned, PlanEnded, StepPlanned
+from agents.events import CallsReturned, PlanEnded, StepPlanned, Wanted
 from agents.ports import Capabilities, PromptMessage, Usage
 from agents.prompts.planner import step_text
 from agents.turns import Called, EndState, Returned, Text, Turn
@@ -55,6 +55,7 @@ class PlanTask:
     about: str = ""  # what the person wants known about them, in their own words
     about_label: Label = field(default_factory=Label)
     resume: tuple[StepPlanned | CallsReturned, ...] = ()
+    pressed: StepPlanned | None = None  # a person agreed to exactly these calls; they come next
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class PlanRun:
     step: int = 0
     messages: list[PromptMessage] = field(default_factory=list)  # after the question
     turns: list[Turn] = field(default_factory=list)
+    steps: list[StepPlanned | CallsReturned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     made: dict[bytes, ToolResult] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)  # by backend
@@ -154,6 +156,7 @@ class PlanRun:
 
     def remember(self, planned: StepPlanned, returned: CallsReturned) -> None:
         """Add a step and its results to the prompt, to memory and to the label."""
+        self.steps += (planned, returned)
         results = {result.call_id: result for result in returned.results}
         for call in planned.calls:
             if result := results.get(call.call_id):
@@ -167,6 +170,24 @@ class PlanRun:
         given = tuple(Returned(result) for result in returned.results)
         self.turns.append(Turn("assistant", called, self.label, said_at, turn_id))
         self.turns.append(Turn("tool", given, self.label, said_at, turn_id))
+
+    def waits_for(self, planned: StepPlanned) -> PlanEnded:
+        """The end of a plan that goes on when somebody presses."""
+        wanted = Wanted(planned, tuple(self.steps), tuple(self._sources()))
+        ended = self.ended("asked", "", reason="needs a press")
+        return msgspec.structs.replace(ended, turns=tuple(self.turns), wanted=wanted)
+
+    def _sources(self) -> Iterator[str]:
+        """What the turn has read, as whoever wrote it named it."""
+        question = self.task.question
+        yield from (f"image {image.name}" for image in question.images)
+        yield from (f"file {document.name}" for document in question.documents)
+        yield from (f"message of {quote.user_id}" for quote in question.quotes)
+        for step in self.steps:
+            if isinstance(step, StepPlanned):
+                for call in step.calls:
+                    told = msgspec.json.encode(call.arguments).decode()
+                    yield f"{call.name} {told}"
 
     def ended(
         self, state: EndState, text: str, *, reason: str = "", cut: bool = False

@@ -6,14 +6,15 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+import msgspec
 import structlog
 
+from agents.acting import Acting, Grants, everyone
 from agents.answer_stream import AnswerReader
 from agents.budget import OVER_BUDGET
 from agents.errors import BackendError, NoRouteError, PromptTooLong
 from agents.events import (
     AnswerDelta,
-    CallsReturned,
     PlanEnded,
     PlanEvent,
     RouteSwitched,
@@ -67,22 +68,26 @@ class Planner:
         limits: PlanLimits = _DEFAULT_LIMITS,
         *,
         persona: str = "",
+        grants: Grants = everyone,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router, self._toolbox, self._limits = router, toolbox, limits
+        self._acting, self._grants = Acting(toolbox, grants), grants
         self._persona, self._clock = persona, clock
         self._packer = Packer()
         self._protocols: dict[tuple[str, ...], Protocol] = {}
 
     def has_effect(self, calls: Sequence[ToolCall]) -> bool:
         """Whether any call is more than a pure read; unknown tools count."""
-        tools = [self._toolbox.get(call.name) for call in calls]
-        return any(tool is None or tool.effect != "read" for tool in tools)
+        return self._acting.has_effect(calls)
 
     async def run(self, task: PlanTask) -> AsyncGenerator[PlanEvent, None]:
         """Events of the plan; `PlanEnded` is always the last."""
         has_images = bool(task.question.images) or any(turn.images for turn in task.history)
-        tools = self._toolbox.offered(task.principal, task.place, has_images=has_images)
+        offered = self._toolbox.offered(task.principal, task.place, has_images=has_images)
+        tools = tuple(
+            tool for tool in offered if self._grants(tool.name, task.principal, task.place)
+        )
         run = PlanRun(task, self._protocol(tools), self._clock() + self._limits.max_seconds)
         try:
             async with aclosing(self._steps(run)) as events:
@@ -131,9 +136,13 @@ class Planner:
                 ToolCall(f"{run.step}.{n}", call.name, call.arguments)
                 for n, call in enumerate(step.calls, 1)
             )
-            planned = StepPlanned(run.step, step.thought, calls, run.route)
+            decisions = await self._acting.judge(run, calls)
+            planned = StepPlanned(run.step, step.thought, calls, run.route, decisions)
+            if any(decision.verdict == "press" for decision in decisions):
+                yield run.waits_for(planned)
+                return
             yield planned
-            returned = await self._run_calls(run, planned)
+            returned = await self._acting.run_calls(run, planned)
             yield returned
             if run.is_demonstration:
                 yield AnswerDelta(run.state_results(returned))
@@ -142,8 +151,10 @@ class Planner:
         yield run.ended("failed", TOO_LONG, reason="time limit")
 
     async def _resumed(self, run: PlanRun) -> AsyncGenerator[PlanEvent, None]:
-        """Take over the steps of a process that died: none is planned again."""
+        """Take over the steps of a process that died, and those before a press: none is planned
+        again. What was agreed to by a press comes next, if it was not begun."""
         waiting: StepPlanned | None = None
+        pressed = run.task.pressed
         for event in run.task.resume:
             run.step = event.step
             if isinstance(event, StepPlanned):
@@ -152,20 +163,13 @@ class Planner:
                 run.remember(waiting, event)
                 waiting = None
         if waiting is not None:
-            yield await self._run_calls(run, waiting, again=True)
-
-    async def _run_calls(
-        self, run: PlanRun, planned: StepPlanned, *, again: bool = False
-    ) -> CallsReturned:
-        fresh = run.fresh(planned.calls)
-        # Asked for what it already has: from here on only an answer is left to give.
-        run.must_finish = run.must_finish or not fresh
-        allowed = [call for call in fresh if not (again and self._only_once(call))]
-        return run.collect(planned, await self._toolbox.run_calls(allowed, run.task.context_for))
-
-    def _only_once(self, call: ToolCall) -> bool:
-        tool = self._toolbox.get(call.name)
-        return tool is None or (tool.effect != "read" and tool.idempotency == "none")
+            is_pressed = pressed is not None and waiting.calls == pressed.calls
+            yield await self._acting.run_calls(run, waiting, again=True, pressed=is_pressed)
+        if pressed is not None and run.step < pressed.step:
+            run.step = pressed.step
+            decisions = await self._acting.judge(run, pressed.calls, pressed=True)
+            yield msgspec.structs.replace(pressed, decisions=decisions)
+            yield await self._acting.run_calls(run, pressed, pressed=True)
 
     async def _next_step(
         self, run: PlanRun

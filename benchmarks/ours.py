@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.chat.types import (
+    NO_OFFERS,
     AdapterError,
     Attachment,
     Author,
@@ -19,6 +20,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    Offers,
     ReplyFile,
     always,
 )
@@ -83,8 +85,7 @@ class ChatReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.chat.name)

@@ -9,7 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from adapters.chat.types import MayShow, Message, NotOurs, always
+from adapters.chat.types import NO_OFFERS, MayShow, Message, NotOurs, Offers, always
 from benchmarks.ours import Chat, ChatReply
 from bot.app import open_bot
 from bot.logs import configure_logs
@@ -35,8 +35,7 @@ class TellingReply(ChatReply):
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.chat.name)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from adapters.chat.sentences import say
-from adapters.chat.types import AdapterError, ChatAdapter
+from adapters.chat.types import AdapterError, Author, ChatAdapter
 from adapters.stores.errors import StoreError
 from adapters.stores.facts import RedisFacts, UserFacts
 from adapters.stores.ledger import Ledger
@@ -21,16 +22,18 @@ from agents.planner import Planner, PlanTask
 from agents.summary import Summary, flowing
 from agents.turns import Turn
 from bot.admission import Asker
+from bot.approvals import NO_LONGER, Approvals, Refusal
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
 from bot.footer import TOLD, switch_note
 from bot.health import Metrics
 from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
-from bot.records import Ending, decode_step, encode
+from bot.records import Ending, Pressed, decode_step, encode
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
 from tools.contract import Found, Seen, ToolCall, ToolContext
+from tools.identity import ConversationKey
 from tools.labels import Label, audience_of
 
 log = structlog.get_logger(__name__)
@@ -52,12 +55,14 @@ class Answerer:
         max_deaths: int,
         local_only: LocalOnly,
         budget: Budget,
+        approvals: Approvals,
+        admits: Callable[[ConversationKey, Author], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger, self._memory, self._planner, self._facts = ledger, memory, planner, facts
         self._attachments, self._commands, self._metrics = attachments, commands, metrics
         self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
-        self._clock = clock
+        self._approvals, self._admits, self._clock = approvals, admits, clock
 
     async def outcome(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -72,7 +77,12 @@ class Answerer:
                 text = await self._commands.run(turn.claim.lease.key, *command, asker)
                 return Outcome(Ending("answered", "command"), text)
             try:
+                if turn.last.pressed is not None:
+                    return await self._go_on(turn, turn.last.pressed, growing)
                 return await self._plan(turn, adapter, growing)
+            except Refusal as refusal:
+                said = (turn.plain_question(), turn.said(str(refusal)))
+                return Outcome(Ending("refused", "approval"), str(refusal), (), said)
             finally:
                 growing.settled()
         except (StoreError, AdapterError):
@@ -84,12 +94,7 @@ class Answerer:
     async def _plan(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
     ) -> Outcome:
-        turn.terms = Terms(
-            turn.claim.pins.get("vision"),
-            await self._is_local_only(turn),
-            self._budget.allowance(turn.claim.lease.key, turn.last.principal),
-            growing.waiting,
-        )
+        await self._set_terms(turn, growing)
         read = await self._attachments.read(
             adapter,
             turn.claim.lease,
@@ -105,10 +110,40 @@ class Answerer:
             said = " ".join(read.refusals)
             said = said or say(turn.locale, "Your message was empty. What can I do for you?")
             return Outcome(Ending("refused", "nothing to answer"), said)
+        task = self._task(turn, question, await self._known(turn))
+        return await self._worked_out(turn, task, growing, read)
+
+    async def _go_on(self, turn: RunningTurn, pressed: Pressed, growing: GrowingReply) -> Outcome:
+        """Do exactly what a person agreed to, and answer; raises `Refusal`."""
+        agreed = await self._approvals.agreed(turn, pressed)
+        person = turn.last.principal
+        if not self._admits(turn.claim.lease.key, Author(person.user_id, person.kind)):
+            raise Refusal(say(turn.locale, NO_LONGER))
+        await self._set_terms(turn, growing)
+        task = self._task(turn, agreed.question, await self._known(turn))
+        task = replace(task, resume=(*agreed.made, *task.resume), pressed=agreed.planned)
+        return await self._worked_out(turn, task, growing, ReadAttachments())
+
+    async def _set_terms(self, turn: RunningTurn, growing: GrowingReply) -> None:
+        turn.terms = Terms(
+            turn.claim.pins.get("vision"),
+            await self._is_local_only(turn),
+            self._budget.allowance(turn.claim.lease.key, turn.last.principal),
+            growing.waiting,
+        )
+
+    async def _known(self, turn: RunningTurn) -> UserFacts:
         person, fields = turn.last.principal, turn.claim.facts  # the claim brings them
-        known = await self._facts.read(person.tenant, person.user_id, fields)
-        task = self._task(turn, question, known)
+        return await self._facts.read(person.tenant, person.user_id, fields)
+
+    async def _worked_out(
+        self, turn: RunningTurn, task: PlanTask, growing: GrowingReply, read: ReadAttachments
+    ) -> Outcome:
         ended = await self._follow(turn, task, growing)
+        if ended.wanted is not None:
+            card = await self._approvals.ask(turn, task.question, ended.wanted)
+            said = (task.question, *ended.turns, turn.said(card))
+            return Outcome(Ending("asked", ended.reason), card, read.refusals, said)
         told = turn.claim.pins.get(TOLD, "")
         switch, now_told = switch_note(ended, told, turn.locale)
         if now_told != told:
@@ -126,7 +161,7 @@ class Answerer:
                 *(say(turn.locale, note) for note in ended.notes),
                 *filter(None, (switch,)),
             ),
-            (question, *ended.turns),
+            (task.question, *ended.turns),
         )
 
     async def _is_local_only(self, turn: RunningTurn) -> bool:

@@ -22,8 +22,9 @@ from agents.prompts.planner import prompt_head
 from agents.routing import Router
 from agents.summary import Summarizer
 from agents.vision import Eyes
-from bot.admission import AccessList, Gate
+from bot.admission import AccessList, Admitted, Gate
 from bot.answering import Answerer
+from bot.approvals import Approvals
 from bot.attachments import AttachmentReader
 from bot.commands import Commands
 from bot.delivery import Delivery, notify
@@ -82,6 +83,8 @@ class Bot:
             stores.feedback,
             retention_days=settings.memory.retention_days,
         )
+        self._gate = Gate(access_lists(settings))
+        self._approvals = Approvals(stores.approvals, stores.changes, clock=clock)
         ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
         commands = Commands(
             router, stores.ledger, stores.changes, self._local_only, memory, ratings
@@ -89,13 +92,14 @@ class Bot:
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
-            Gate(access_lists(settings)),
+            self._gate,
             stores.ledger,
             stores.changes,
             self._bells,
             commands,
             ratings,
             Languages(settings),
+            self._approvals,
             metrics,
             max_waiting=settings.limits.max_waiting,
             max_chars=settings.limits.max_message_chars,
@@ -143,6 +147,8 @@ class Bot:
                 now=lambda: datetime.now(UTC),
                 counted=self.metrics.budget_spent,
             ),
+            approvals=self._approvals,
+            admits=lambda key, author: isinstance(self._gate.admit(key, author), Admitted),
             clock=self._clock,
         )
         return TurnRunner(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from adapters.chat.commands import BY_NAME, COMMANDS, MOST_SUGGESTIONS
 from adapters.chat.sentences import mark, say
+from adapters.stores.approvals import Choice
 from adapters.stores.changes import Changes
 from adapters.stores.ledger import Ledger
 from agents.ports import Role
 from agents.routing import Route, Router
 from bot.admission import Asker
+from bot.approvals import NOTHING_OPEN, TOLD
 from bot.memory_commands import CHOICES as MEMORY_CHOICES
 from bot.memory_commands import MemoryCommands
 from bot.privacy import PRIVATE, LocalOnly
@@ -50,6 +53,7 @@ class Commands:
             "feedback": ratings.tell,
             STOP: self._stop,
             AGAIN: self._again,
+            **{choice: partial(self._decided, choice) for choice in TOLD},
         }
 
     def parse(self, text: str) -> tuple[str, str] | None:
@@ -206,6 +210,12 @@ class Commands:
         if argument == DONE:
             return say(asker.locale, AGAIN_TOLD)
         return say(asker.locale, "There is no question of yours here that I answered last.")
+
+    async def _decided(
+        self, choice: Choice, key: ConversationKey, argument: str, asker: Asker
+    ) -> str:
+        """Done by the inbox, like `_again`."""
+        return say(asker.locale, TOLD[choice] if argument == DONE else NOTHING_OPEN)
 
 
 def _where(key: ConversationKey, asker: Asker) -> str:

@@ -11,11 +11,13 @@ from functools import partial
 import structlog
 
 from adapters.chat.types import (
+    NO_OFFERS,
     AdapterError,
     ChatAdapter,
     DeliveryError,
     Message,
     NotOurs,
+    Offers,
     ReplyFile,
     ReplyStream,
 )
@@ -65,20 +67,16 @@ class Delivery:
         reply: ReplyStream,
         outbox: Mapping[int, bytes],
         *,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> None:
         """Each part once and in order; the last one is recorded by `close`."""
         indexes, tried = sorted(outbox), turn.claim.tried_s_ago
         for index, then in zip(indexes, [*indexes[1:], None], strict=True):
             token, part = part_token(turn.turn_id, index), decode_part(outbox[index])
             is_last = then is None or _is_file(outbox[then])
-            offers = {
-                "offer_again": offer_again and is_last,
-                "offer_rating": offer_rating and is_last,
-            }
             if isinstance(part, str):
-                send = partial(reply.deliver, index, part, token=token, **offers)
+                under = offers if is_last else NO_OFFERS
+                send = partial(reply.deliver, index, part, token=token, offers=under)
                 turn.posted[index] = await _insist(turn, send, tried.get(index))
             else:
                 turn.posted[index] = await _attached(

@@ -15,11 +15,13 @@ import structlog
 
 from adapters.chat.sentences import mark, say
 from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
+from adapters.stores.approvals import Choice
 from adapters.stores.changes import Change, Changes, Heard
 from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance, Ledger
 from bot.admission import Admitted, Asker, Denied, Gate
+from bot.approvals import CHOICES, DECIDED, NOTHING_OPEN, TOLD, Approvals
 from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
 from bot.follow_ups import asked_again, erasing, read_answered, read_last
 from bot.health import Metrics
@@ -41,6 +43,7 @@ _RECEIPTS = {
     Acceptance.KNOWN: Receipt.DUPLICATE,
     Acceptance.FULL: Receipt.FULL,
 }
+_AT_ONCE = {(name, "") for name in (STOP, AGAIN, *CHOICES)}
 NOT_YOURS = mark("Only who asked can do that.")
 TOO_OLD = mark("That is too long ago.")
 NOTHING_TO_STOP = mark("There is nothing to stop any more.")
@@ -60,6 +63,7 @@ class BotInbox:
         commands: Commands,
         ratings: Ratings,
         languages: Languages,
+        approvals: Approvals,
         metrics: Metrics,
         *,
         max_waiting: int,
@@ -69,7 +73,7 @@ class BotInbox:
     ) -> None:
         self._gate, self._ledger, self._bells, self._changes = gate, ledger, bells, changes
         self._commands, self._metrics, self._ratings = commands, metrics, ratings
-        self._languages = languages
+        self._languages, self._approvals = languages, approvals
         self._max_waiting, self._max_chars = max_waiting, max_chars
         self._notify, self._clock = notify, clock
         self._tenants: set[tuple[str, str]] = set()
@@ -104,14 +108,18 @@ class BotInbox:
         """A typed command whose own turn would come too late does its work here; the turn tells
         what came of it."""
         command = self._commands.parse(message.text)
-        if command not in ((STOP, ""), (AGAIN, "")) or await self._is_known(message):
+        if command not in _AT_ONCE or await self._is_known(message):
             return message
         if command == (STOP, ""):
             key, author = message.conversation, message.author.user_id
             stopped = await self._changes.stop(key, author=author)
             return msgspec.structs.replace(message, text=f"!{STOP} {DONE if stopped else NOTHING}")
-        excuse = await self._again(message.conversation, verdict, message.locale)
-        return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
+        if command == (AGAIN, ""):
+            excuse = await self._again(message.conversation, verdict, message.locale)
+            return msgspec.structs.replace(message, text=f"!{AGAIN} {NOTHING if excuse else DONE}")
+        choice = CHOICES[command[0]]
+        excuse = await self._decided_newest(message.conversation, choice, verdict)
+        return msgspec.structs.replace(message, text=f"!{choice} {NOTHING if excuse else DONE}")
 
     async def _is_known(self, message: Message) -> bool:
         """A command that is delivered again is not done again."""
@@ -130,6 +138,9 @@ class BotInbox:
             if name == AGAIN:
                 excuse = await self._again(command.conversation, verdict, locale)
                 return say(locale, excuse or AGAIN_TOLD)
+            if choice := CHOICES.get(name):
+                excuse = await self._decided_newest(command.conversation, choice, verdict)
+                return say(locale, excuse or TOLD[choice])
             return await self._commands.run(command.conversation, name, argument, asker)
         except StoreUnavailable:
             return say(locale, STORE_DOWN)
@@ -205,6 +216,9 @@ class BotInbox:
             )
         if heard.user_id != who:
             return say(locale, NOT_YOURS)
+        if choice := CHOICES.get(press.kind):
+            excuse = await self._decided(heard.key, event_id, choice, user_id=who)
+            return say(locale, excuse) if excuse else ""
         if press.kind == "stop":
             stopped = await self._changes.stop(heard.key, event_id)
             return "" if stopped else say(locale, NOTHING_TO_STOP)
@@ -235,6 +249,25 @@ class BotInbox:
         accepted = await self._store(event, is_heard=False)
         return BUSY if accepted is Acceptance.FULL else ""
 
+    async def _decided_newest(self, key: ConversationKey, choice: Choice, verdict: Admitted) -> str:
+        """Decide what waits for who says so here; returns why nothing could be decided."""
+        who = verdict.principal.user_id
+        waiting = await self._approvals.newest(key, who)
+        if waiting is None:
+            return NOTHING_OPEN
+        return await self._decided(*waiting, choice, user_id=who)
+
+    async def _decided(
+        self, key: ConversationKey, event_id: str, choice: Choice, *, user_id: str
+    ) -> str:
+        excuse, event = await self._approvals.decide(key, event_id, choice, user_id=user_id)
+        if event is None:
+            return excuse
+        accepted = await self._store(event, is_heard=False)
+        if accepted is Acceptance.FULL:
+            return BUSY
+        return DECIDED if accepted is Acceptance.KNOWN else ""
+
     def _event(self, message: Message, verdict: Admitted) -> Event:
         label = label_of(verdict.place, verdict.principal)
         return Event(message, verdict.principal, verdict.place, label, self._clock())
@@ -245,7 +278,7 @@ class BotInbox:
         author = message.author.user_id
         command = self._commands.parse(message.text)
         # A command, and what is done for another turn, is a turn of its own.
-        alone = command is not None or event.replaces or event.erases
+        alone = command is not None or event.replaces or event.erases or event.pressed
         mark = "!" if command or event.erases else "="
         group = f"{mark}{author} {message.event_id}" if alone else f"={author}"
         if (adapter, key.tenant) not in self._tenants:

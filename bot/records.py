@@ -27,6 +27,13 @@ class Answered(msgspec.Struct, frozen=True):
     format: Literal[1] = 1
 
 
+class Pressed(msgspec.Struct, frozen=True):
+    """What a person decided about what the turn of `event_id` wants to do."""
+
+    event_id: str
+    choice: Literal["approve", "deny"]
+
+
 class Event(msgspec.Struct, frozen=True):
     """An admitted message, with who said it and where as they were at admission."""
 
@@ -37,6 +44,7 @@ class Event(msgspec.Struct, frozen=True):
     accepted_at: float  # our clock, epoch seconds
     replaces: Answered | None = None  # the question is answered anew, in the place of this reply
     erases: Answered | None = None  # the question was deleted, so this reply goes too
+    pressed: Pressed | None = None  # the question goes on, or ends, as somebody decided
     format: Literal[1] = 1
 
 

@@ -92,9 +92,16 @@ class RunningTurn:
         text = say(self.locale, "Stopped.")
         if shown.strip():
             text = f"{shown.rstrip()}\n\n_{say(self.locale, '(stopped)')}_"
-        said = Turn("assistant", (Text(text),), self.label, self.last.message.sent_at, self.turn_id)
-        question = self.question(ReadAttachments())
-        return Outcome(Ending("stopped", "by a person"), text, (), (question, said))
+        said = (self.plain_question(), self.said(text))
+        return Outcome(Ending("stopped", "by a person"), text, (), said)
+
+    def plain_question(self) -> Turn:
+        """What was asked, without what is attached."""
+        return self.question(ReadAttachments())
+
+    def said(self, text: str) -> Turn:
+        """A sentence of the bot's own, for memory."""
+        return Turn("assistant", (Text(text),), self.label, self.last.message.sent_at, self.turn_id)
 
     def recap_wish(self) -> Wish:
         """The conversation as this turn saw it, for who sums it up."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.stores import change_scripts, memory_scripts, redis_doorbell
+from adapters.stores import approvals, change_scripts, memory_scripts, redis_doorbell
+from adapters.stores.approvals import RedisApprovals
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
 from adapters.stores.budget import SPEND, RedisTally
@@ -49,6 +50,7 @@ class Stores:
     facts: RedisFacts
     feedback: RedisFeedback
     blobs: RedisBlobs
+    approvals: RedisApprovals
     threads: RedisThreads
     tally: RedisTally
     seal: Seal
@@ -94,6 +96,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(redis.aclose)
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
+            *approvals.ALL,
             *(MEND, SPEND, TAKE, KEEP),
         )
         version = await check_server(
@@ -127,6 +130,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisFacts(batcher, keys, retention_s=kept, seal=seal),
             RedisFeedback(batcher, keys, retention_s=kept, seal=seal),
             RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
+            RedisApprovals(batcher, keys, retention_s=kept, seal=seal),
             RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),
             seal,

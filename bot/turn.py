@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from adapters.chat.sentences import mark, say
-from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, ReplyStream
+from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Offers, ReplyStream
 from adapters.stores.errors import Halted, StoreError
 from adapters.stores.ledger import DELETED, Ledger
 from adapters.stores.memory import encode_turn
@@ -172,11 +172,7 @@ class TurnRunner:
         try:
             ending, outbox = await self._result(turn, adapter, growing)
             await opening
-            offer_again = ending.state == "failed"
-            offer_rating = ending.state == "answered" and ending.reason != "command"
-            await self._delivery.put(
-                turn, reply, outbox, offer_again=offer_again, offer_rating=offer_rating
-            )
+            await self._delivery.put(turn, reply, outbox, offers=_offers(ending))
         except Halted as halt:
             await opening  # what it shows must be known before anything else is done
             return await self._halted(turn, adapter, reply, halt.kind, growing.text)
@@ -231,7 +227,7 @@ class TurnRunner:
         if kind == "stop":
             outcome = turn.stopped(shown)
             ending, outbox = await self._store(turn, adapter, outcome, despite=kind)
-            await self._delivery.put(turn, reply, outbox, offer_again=True)
+            await self._delivery.put(turn, reply, outbox, offers=Offers(again=True))
             return ending
         if kind == "delete":
             await self._delivery.take_back(turn, adapter, reply)
@@ -278,6 +274,14 @@ class TurnRunner:
             cached_tokens=turn.usage.cached_tokens,
             completion_tokens=turn.usage.completion_tokens,
         )
+
+
+def _offers(ending: Ending) -> Offers:
+    return Offers(
+        again=ending.state == "failed",
+        rating=ending.state == "answered" and ending.reason != "command",
+        press=ending.state == "asked",
+    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -20,6 +20,7 @@ from adapters.chat.page.routes import PageRoutes
 from adapters.chat.page.transcript import Entry, History, ShownTurn, Thread, offered_file
 from adapters.chat.page.uploads import Uploads
 from adapters.chat.types import (
+    NO_OFFERS,
     Attachment,
     Author,
     Command,
@@ -30,6 +31,7 @@ from adapters.chat.types import (
     Message,
     NotAccepted,
     NotOurs,
+    Offers,
     Receipt,
     ReplyFile,
     always,
@@ -239,8 +241,7 @@ class BrowserReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         entry = await self._shown(None)
         if not self._may_show():

@@ -45,6 +45,8 @@ ASK = CommandSpec(
 )
 COMMANDS = (
     CommandSpec("again", mark("Answer your last question here anew")),
+    CommandSpec("approve", mark("Agree to what the assistant asked you for")),
+    CommandSpec("deny", mark("Refuse what the assistant asked you for")),
     CommandSpec(
         "feedback",
         mark("Tell the bot's operator how well it does"),

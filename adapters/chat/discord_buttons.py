@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
+
+from adapters.chat.types import PressKind
 
 BUTTON_PREFIX = "firstline"
 
-ButtonKind = Literal["stop", "again", "up", "down"]
-_KINDS: tuple[ButtonKind, ...] = ("stop", "again", "up", "down")
+_KINDS: tuple[PressKind, ...] = get_args(PressKind)
 
 
 class Button(NamedTuple):
     """What stands under a message, and the event it speaks of."""
 
-    kind: ButtonKind
+    kind: PressKind
     event_id: str
     locale: str = ""  # of its label
 

@@ -9,18 +9,21 @@ from typing import Protocol
 
 import structlog
 
-from adapters.chat.discord_buttons import Button, ButtonKind
+from adapters.chat.discord_buttons import Button
 from adapters.chat.discord_spots import opens_thread, spot_of
 from adapters.chat.ours import only_while
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.safe_text import unhidden
 from adapters.chat.splitting import clip
 from adapters.chat.types import (
+    NO_OFFERS,
     DeliveryError,
     Draft,
     MayShow,
     Message,
     MessageGone,
+    Offers,
+    PressKind,
     ReplyFile,
     always,
 )
@@ -137,8 +140,7 @@ class DiscordReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         """Put final part `index` in place; never skipped, and first in line for a slot."""
         if len(text) > MESSAGE_CHARS:
@@ -147,7 +149,7 @@ class DiscordReply:
         await self.aclose()
         await self._in_its_thread()
         await self._pool.take(Urgency.FINAL)
-        buttons = self._final_buttons(offer_again=offer_again, offer_rating=offer_rating)
+        buttons = self._final_buttons(offers)
         if index > 0:
             return await self._post_once(text, buttons, nonce=token, tried_s_ago=tried_s_ago)
         try:
@@ -211,9 +213,10 @@ class DiscordReply:
     async def _show(self, text: str) -> None:
         await self._edit(text, (self._stop,))
 
-    def _final_buttons(self, *, offer_again: bool, offer_rating: bool) -> Sequence[Button]:
-        kinds: list[ButtonKind] = ["again"] if offer_again else []
-        kinds += ["up", "down"] if offer_rating and self._rating else []
+    def _final_buttons(self, offers: Offers) -> Sequence[Button]:
+        kinds: list[PressKind] = ["approve", "deny"] if offers.press else []
+        kinds += ["again"] if offers.again else []
+        kinds += ["up", "down"] if offers.rating and self._rating else []
         return [Button(kind, self._event_id, self._stop.locale) for kind in kinds]
 
     async def _edit(self, text: str, buttons: Sequence[Button]) -> None:

@@ -40,7 +40,14 @@ _NO_ANSWER = (
 )
 LOOK_BACK = 100  # messages, one call
 READY_TIMEOUT_S = 30.0
-_LABELS = {"stop": mark("Stop"), "again": mark("Try again"), "up": "👍", "down": "👎"}
+_LABELS = {
+    "stop": mark("Stop"),
+    "again": mark("Try again"),
+    "up": "👍",
+    "down": "👎",
+    "approve": mark("Approve"),
+    "deny": mark("Refuse"),
+}
 
 
 def _is_part(

@@ -14,7 +14,7 @@ from typing import Any
 from adapters.chat.mattermost_api import MattermostApi, MattermostError
 from adapters.chat.pacing import PacedEdits, Pool, Urgency
 from adapters.chat.splitting import clip
-from adapters.chat.types import Draft, MayShow, Message, ReplyFile, always
+from adapters.chat.types import NO_OFFERS, Draft, MayShow, Message, Offers, ReplyFile, always
 
 PART_CHARS = 12_000  # a post takes 16,383 (MaxPostSize of a server that was not migrated: 4,000)
 PENDING_KNOWN_S = 20.0  # the server's cache keeps a pending post's id for 30 s
@@ -93,10 +93,9 @@ class MattermostReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
-        """`offer_again` shows nothing: buttons would need an address of ours on the server."""
+        """`offers` show nothing: buttons would need an address of ours on the server."""
         await self._edits.aclose()
         if index == 0 and self._placeholder:
             try:

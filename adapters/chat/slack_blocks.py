@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from adapters.chat import sentences
 from adapters.chat.slack_tables import table_block, with_table
 from adapters.chat.slack_text import fallback, unpinged
+from adapters.chat.types import Offers, PressKind
 
 PART_CHARS = 11_000  # a markdown block takes 12,000
 MARK = "firstline_part"
 STOP = "firstline_stop"
 AGAIN = "firstline_again"
 UP, DOWN = "firstline_up", "firstline_down"
-PRESSES: Mapping[str, Literal["stop", "again", "up", "down"]] = {
+APPROVE, DENY = "firstline_approve", "firstline_deny"
+PRESSES: Mapping[str, PressKind] = {
     STOP: "stop",
     AGAIN: "again",
     UP: "up",
     DOWN: "down",
+    APPROVE: "approve",
+    DENY: "deny",
 }
 NO_TABLES = frozenset(  # what Slack says where it takes no table after all
     {"invalid_attachments", "invalid_blocks", "invalid_blocks_format", "only_one_table_allowed"}
 )
-_LABELS = {STOP: sentences.mark("Stop"), AGAIN: sentences.mark("Try again"), UP: "👍", DOWN: "👎"}
+_LABELS = {
+    STOP: sentences.mark("Stop"),
+    AGAIN: sentences.mark("Try again"),
+    UP: "👍",
+    DOWN: "👎",
+    APPROVE: sentences.mark("Approve"),
+    DENY: sentences.mark("Refuse"),
+}
 _SAID = {
     UP: sentences.mark("Good answer"),
     DOWN: sentences.mark("Bad answer"),
@@ -67,9 +78,16 @@ def has_table(args: Mapping[str, Any]) -> bool:
     return any(each["type"] == "table" for each in args["blocks"])
 
 
-def under_answer(event_id: str, *, again: bool, rating: bool) -> dict[str, str]:
-    """The buttons under a final answer."""
-    wanted = {AGAIN: again, UP: rating, DOWN: rating}
+def under_answer(event_id: str, offers: Offers, *, rating: bool) -> dict[str, str]:
+    """The buttons under a final answer; without `rating` it is not asked how good it is."""
+    rated = offers.rating and rating
+    wanted = {
+        APPROVE: offers.press,
+        DENY: offers.press,
+        AGAIN: offers.again,
+        UP: rated,
+        DOWN: rated,
+    }
     return {action_id: event_id for action_id, is_there in wanted.items() if is_there}
 
 

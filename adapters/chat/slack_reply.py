@@ -40,7 +40,16 @@ from adapters.chat.slack_stream import Stream, StreamEnded, Streams
 from adapters.chat.slack_text import preview
 from adapters.chat.slack_tries import Tries
 from adapters.chat.slack_uploads import upload
-from adapters.chat.types import DeliveryError, Draft, MayShow, Message, ReplyFile, always
+from adapters.chat.types import (
+    NO_OFFERS,
+    DeliveryError,
+    Draft,
+    MayShow,
+    Message,
+    Offers,
+    ReplyFile,
+    always,
+)
 
 PLACEHOLDER = "_Thinking…_"  # in English
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
@@ -117,12 +126,10 @@ class SlackReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         await self._edits.aclose()
-        rating = offer_rating and self._rating
-        buttons = under_answer(self._event_id, again=offer_again, rating=rating)
+        buttons = under_answer(self._event_id, offers, rating=self._rating)
         args = content(self._channel, text, buttons=buttons, tables=True, locale=self._locale)
         if index == 0 and await self._ended(args, token):
             return f"{self._channel}:{self._ts}"

@@ -8,12 +8,14 @@ from pathlib import Path, PurePath
 from adapters.chat.safe_text import visible
 from adapters.chat.terminal_screen import Screen
 from adapters.chat.types import (
+    NO_OFFERS,
     Activity,
     DeliveryError,
     Draft,
     MayShow,
     Message,
     NotOurs,
+    Offers,
     ReplyFile,
 )
 
@@ -61,8 +63,7 @@ class TerminalReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self._may_show():
             raise NotOurs(self._adapter)

@@ -75,15 +75,18 @@ class Command(msgspec.Struct, frozen=True):
     locale: str = ""
 
 
+PressKind = Literal["stop", "again", "up", "down", "approve", "deny"]
+
+
 class Press(msgspec.Struct, frozen=True):
-    """A button under a reply: `stop` the turn that answers `event_id`, answer it `again`, or
-    say how good the answer was (`up`, `down`).
+    """A button under a reply: `stop` the turn that answers `event_id`, answer it `again`, say
+    how good the answer was (`up`, `down`), agree to what the reply asks for, or refuse it.
 
     `channel` is where the button was pressed, as the platform tells it; nothing in it comes
     from the button.
     """
 
-    kind: Literal["stop", "again", "up", "down"]
+    kind: PressKind
     event_id: str
     adapter: str
     tenant: str
@@ -138,6 +141,17 @@ class Draft(msgspec.Struct, frozen=True):
     status: str = ""  # one short line shown while there is no text
 
 
+class Offers(msgspec.Struct, frozen=True):
+    """The buttons under a final part, where the platform has buttons."""
+
+    again: bool = False  # asks for a new answer
+    rating: bool = False  # tell how good it is
+    press: bool = False  # agree to what it asks for, or refuse
+
+
+NO_OFFERS = Offers()
+
+
 class ReplyFile(msgspec.Struct, frozen=True):
     """A part of a reply that is a file; `sentence` tells a person what it is."""
 
@@ -182,16 +196,14 @@ class ReplyStream(Protocol):
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         """Put final part `index` in place; returns its message id.
 
         Part 0 replaces the placeholder's whole text; later parts follow it in order.
         `token` is the part's idempotency token (at most 25 characters). `tried_s_ago` is None
         when nobody can have sent the part yet, else how long ago the first try began: then
-        look for the part before posting it. `offer_again` puts a button under it that asks for
-        a new answer, `offer_rating` such that tell how good it is.
+        look for the part before posting it. `offers` are the buttons under it.
         """
         ...
 

@@ -115,6 +115,7 @@ class Changes:
             self._batcher.run(scripts.FORGET, [*names, self._keys.blobs(key)], self._words(key)),
             # The local page lists its conversations by what was said first in them.
             self._batcher.command("HDEL", self._keys.threads(tenant), key.channel),
+            self._batcher.command("DEL", self._keys.approvals(key)),
         )
 
     def _words(self, key: ConversationKey) -> list[str | bytes | int]:

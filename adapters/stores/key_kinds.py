@@ -21,6 +21,7 @@ _OF_CONVERSATION: dict[str, tuple[str, Life]] = {
     "recap": ("hash", "expires"),
     "answers": ("hash", "expires"),
     "last": ("string", "expires"),
+    "approvals": ("hash", "expires"),
     "blob": ("hash", "expires"),
     "blobs": ("zset", "expires"),
 }
@@ -32,6 +33,7 @@ _OF_TENANT: dict[str, tuple[str, Life]] = {
     "threads": ("hash", "stays"),
     "seen": ("string", "expires"),
     "spent": ("string", "expires"),
+    "open": ("zset", "expires"),
     "facts": ("hash", "expires"),
     "feedback": ("hash", "expires"),
     "feedback-order": ("zset", "expires"),

@@ -66,6 +66,14 @@ class Keys:
         """The names of a conversation's blobs, with the turns that brought them."""
         return f"{self._root}{key}:blobs"
 
+    def approvals(self, key: ConversationKey) -> str:
+        """What the bot asked for in a conversation, and what was decided."""
+        return f"{self._root}{key}:approvals"
+
+    def open_approvals(self, tenant: str, user_id: str) -> str:
+        """What waits for one person."""
+        return f"{self._root}{tenant_tag(tenant)}:open:{len(user_id)}:{user_id}"
+
     def blob_start(self, key: ConversationKey) -> str:
         """How the keys of a conversation's blobs begin."""
         return self.blob(key, "")

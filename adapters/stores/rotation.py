@@ -56,11 +56,12 @@ _BOUND = {
     "memory": "memory",
     "recap": "recap",
     "answers": "answers",
+    "approvals": "approvals",
     "last": "last",
 }
 _TYPES = {"line": "zset", "steps": "list", "memory": "list", "last": "string"}
 _HASHES = (
-    *("turn", "outbox", "recap", "answers", "blob"),
+    *("turn", "outbox", "recap", "answers", "approvals", "blob"),
     *("dead", "threads", "facts", "feedback", "installs"),
 )
 _FIELDS = {"recap": b"record", "blob": b"data"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.chat.types import (
+    NO_OFFERS,
     AdapterError,
     Attachment,
     Author,
@@ -22,6 +23,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    Offers,
     ReplyFile,
     always,
 )
@@ -100,8 +102,7 @@ class ChatReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.chat.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.chat.commands import COMMANDS
 from adapters.chat.sentences import LANGUAGES
 from adapters.chat.types import Author, Command
 from adapters.models.scripted import ScriptedBackend
@@ -123,5 +124,5 @@ async def test_the_list_of_commands_has_each_of_them(tmp_path: Path, language: s
     async with bot_with(Chat(), settings_in(tmp_path)) as (bot, _):
         told = await bot.inbox.command(command)
 
-    assert told.count("\n- `") == 9
+    assert told.count("\n- `") == len(COMMANDS)
     assert "- `private [on|off]`: " in told

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.chat.types import Activity, Draft, ReplyFile
+from adapters.chat.types import NO_OFFERS, Activity, Draft, Offers, ReplyFile
 from agents.events import CallsReturned, StepPlanned
 from bot.parts import decode_part, parts_to_send
 from bot.reply import GrowingReply, final_parts
@@ -33,8 +33,7 @@ class Shown:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         return "m1"
 

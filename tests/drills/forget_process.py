@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-from adapters.chat.types import MayShow, Message, NotOurs, always
+from adapters.chat.types import NO_OFFERS, MayShow, Message, NotOurs, Offers, always
 from adapters.models.scripted import Reply, ScriptedBackend, Step
 from agents.ports import ModelBackend, ModelRequest
 from agents.routing import Route, Router
@@ -57,8 +57,7 @@ class TellingReply(PlatformReply):
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.platform.name)

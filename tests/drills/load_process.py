@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.chat.types import (
+    NO_OFFERS,
     AdapterError,
     Attachment,
     Author,
@@ -26,6 +27,7 @@ from adapters.chat.types import (
     Message,
     NotAccepted,
     NotOurs,
+    Offers,
     Receipt,
     ReplyFile,
     always,
@@ -118,8 +120,7 @@ class CrowdReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs("browser")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.chat.types import (
+    NO_OFFERS,
     AdapterError,
     Addressing,
     Attachment,
@@ -22,6 +23,7 @@ from adapters.chat.types import (
     MayShow,
     Message,
     NotOurs,
+    Offers,
     ReplyFile,
     always,
 )
@@ -102,8 +104,7 @@ class PlatformReply:
         *,
         token: str,
         tried_s_ago: float | None = None,
-        offer_again: bool = False,
-        offer_rating: bool = False,
+        offers: Offers = NO_OFFERS,
     ) -> str:
         if not self.may_show():
             raise NotOurs(self.platform.name)

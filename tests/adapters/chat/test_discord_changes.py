@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from adapters.chat.discord import DiscordAdapter
+from adapters.chat.types import Offers
 from bot.testing.discord import DiscordTwin
 from tests.contracts.chat import RecordingInbox
 from tools.identity import tenant_of
@@ -94,7 +95,7 @@ async def test_an_answer_can_be_rated_and_a_press_says_how() -> None:
         message = await inbox.next()
         reply = adapter.reply(message)
         shown = await reply.open(None)
-        await reply.deliver(0, "Done.", token="t", offer_rating=True)
+        await reply.deliver(0, "Done.", token="t", offers=Offers(rating=True))
         await discord.press(discord.alice, shown, "up")
         await discord.wait_for(lambda: inbox.presses)
         await reply.aclose()

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.chat.slack_blocks import AGAIN, STOP, button_values
 from adapters.chat.slack_reply import PLACEHOLDER
-from adapters.chat.types import Activity, Author, Draft, Message, Press
+from adapters.chat.types import Activity, Author, Draft, Message, Offers, Press
 from tests.adapters.chat.slack_bot import Bench, RecordingInbox, running
 
 TENANT = "slack:T0TWIN"
@@ -205,7 +205,7 @@ async def test_a_new_answer_can_be_asked_for_where_it_is_offered() -> None:
         reply = bench.adapter.reply(message)
         await reply.open(None)
         first = await reply.deliver(0, "half", token="t0")
-        last = await reply.deliver(1, "an answer", token="t1", offer_again=True)
+        last = await reply.deliver(1, "an answer", token="t1", offers=Offers(again=True))
         await reply.aclose()
         sent = bench.slack.message("C1", ts_of(last)).sent
         assert button_values(sent, AGAIN) == [message.event_id]

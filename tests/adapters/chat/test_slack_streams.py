@@ -10,7 +10,15 @@ from functools import partial
 import pytest
 
 from adapters.chat.slack_reply import SlackReply
-from adapters.chat.types import Activity, AdapterError, Command, DeliveryError, Draft, Message
+from adapters.chat.types import (
+    Activity,
+    AdapterError,
+    Command,
+    DeliveryError,
+    Draft,
+    Message,
+    Offers,
+)
 from bot.testing.slack import SlackTwin
 from bot.testing.slack.streams import Stream
 from bot.testing.slack.web_api import Fault
@@ -54,7 +62,7 @@ async def grown(bench: Bench, reply: SlackReply, text: str) -> None:
 
 async def finished(reply: SlackReply, text: str) -> str:
     try:
-        return await reply.deliver(0, text, token="t0", offer_again=True)
+        return await reply.deliver(0, text, token="t0", offers=Offers(again=True))
     finally:
         await reply.aclose()
 

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from adapters.chat.slack_blocks import AGAIN, DOWN, UP
-from adapters.chat.types import Message
+from adapters.chat.types import Message, Offers
 from bot.testing.slack.web_api import Fault
 from bot.testing.slack.world import ChannelKind, Posted, UserKind
 from tests.adapters.chat.slack_bot import Bench, running
@@ -23,7 +23,7 @@ async def question(bench: Bench, channel: str = "C1") -> Message:
 async def answered(bench: Bench, text: str, *, again: bool = False, rating: bool = False) -> Posted:
     reply = bench.adapter.reply(await question(bench))
     await reply.open(None)
-    place = await reply.deliver(0, text, token="t0", offer_again=again, offer_rating=rating)
+    place = await reply.deliver(0, text, token="t0", offers=Offers(again=again, rating=rating))
     await reply.aclose()
     return bench.slack.message(*place.split(":"))
 

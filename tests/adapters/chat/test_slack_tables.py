@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.chat.slack_blocks import AGAIN, DOWN, PART_CHARS, UP, content, under_answer
 from adapters.chat.slack_tables import CHARS, COLUMNS, ROWS
+from adapters.chat.types import Offers
 from bot.testing.slack.blocks import fault_of, text_of
 
 TABLE = "| Part | Price |\n|:--|--:|\n| Fan | 12 |\n| **Belt** | `7` |"
@@ -60,12 +61,12 @@ def test_a_cell_pings_nobody() -> None:
 
 
 def test_under_an_answer_are_the_buttons_that_were_asked_for() -> None:
-    buttons = under_answer("C1:1.5", again=True, rating=True)
+    buttons = under_answer("C1:1.5", Offers(again=True, rating=True), rating=True)
     blocks = content("C1", "done", buttons=buttons)["blocks"]
 
     assert list(buttons) == [AGAIN, UP, DOWN]
     assert {each["value"] for each in blocks[-1]["elements"]} == {"C1:1.5"}
-    assert under_answer("C1:1.5", again=False, rating=False) == {}
+    assert under_answer("C1:1.5", Offers(again=False, rating=False), rating=True) == {}
 
 
 lines = st.text(alphabet="|-: x`~*\\<!@&>\n#", max_size=400)
@@ -75,7 +76,7 @@ lines = st.text(alphabet="|-: x`~*\\<!@&>\n#", max_size=400)
 @given(text=lines, around=st.sampled_from(["", TABLE, table(ROWS, COLUMNS), "x" * PART_CHARS]))
 def test_whatever_the_text_slack_takes_its_blocks(text: str, around: str) -> None:
     shown = f"{text}\n{around}"[:PART_CHARS]
-    buttons = under_answer("C1:1.5", again=True, rating=True)
+    buttons = under_answer("C1:1.5", Offers(again=True, rating=True), rating=True)
     blocks = content("C1", shown, buttons=buttons, tables=True)["blocks"]
 
     assert fault_of(blocks) == ""
