@@ -97,9 +97,8 @@ async def test_a_fourth_request_is_not_asked_for_while_three_wait(tmp_path: Path
     chat = Chat()
     async with running(tmp_path, chat, model(DELETE, DELETE, DELETE, DELETE)) as bot:
         for number in range(4):
-            thread = f"t{number}"
-            await bot.inbox.accept(message("Delete the page holidays", thread=thread))
-            await until(lambda thread=thread: f"{thread}-1" in chat.delivered)
+            await bot.inbox.accept(message("Delete the page holidays", thread=f"t{number}"))
+            await until(lambda: len(chat.delivered) == number + 1)  # noqa: B023 (awaited here)
 
     said = [chat.delivered[f"t{number}-1"][0] for number in range(4)]
     assert ["delete_page" in text for text in said] == [True, True, True, False]
