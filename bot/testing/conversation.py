@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.models.scripted_server import ScriptedServer
+from adapters.stores.approvals import Choice
 from bot.app import Bot, open_bot
 from bot.records import Ending, Event
 from bot.settings import load_settings
@@ -35,6 +36,9 @@ class Person(Protocol):
     async def connected(self) -> None: ...
 
     async def say(self, text: str, files: Sequence[File] = ()) -> None: ...
+
+    async def press(self, kind: Choice) -> None:
+        """Agree to the bot's last card, or refuse it."""
 
     def replies(self) -> list[str]: ...
 
@@ -66,6 +70,11 @@ class OnSlack:
             self.user, self.channel, text, thread=self.thread, files=files, mention_bot=first
         )
         self.thread = self.thread or said
+
+    async def press(self, kind: Choice) -> None:
+        posted = self.slack.posted(self.channel, self.thread)
+        card = [each.ts for each in posted if each.user == self.slack.world.bot_user_id][-1]
+        await self.slack.press(self.user, self.channel, card, f"firstline_{kind}")
 
     def replies(self) -> list[str]:
         posted = self.slack.posted(self.channel, self.thread)
@@ -102,6 +111,10 @@ class OnDiscord:
             mention_bot=not earlier,
         )
 
+    async def press(self, kind: Choice) -> None:
+        card = self.discord.posted(self.discord.general)[-1]
+        await self.discord.press(self.discord.alice, str(card.id), kind)
+
     def replies(self) -> list[str]:
         return [each.content for each in self.discord.posted(self.discord.general)]
 
@@ -134,6 +147,10 @@ class OnMattermost:
         )
         self.root = self.root or said
 
+    async def press(self, kind: Choice) -> None:
+        """No buttons here: written, as everywhere."""
+        await self.say(f"!{kind}")
+
     def replies(self) -> list[str]:
         return self.server.replies(self.channel)
 
@@ -156,9 +173,22 @@ class Conversation:
         """
         before = len(self.person.replies())
         await self.person.say(text, files)
-        async with asyncio.timeout(timeout_s):
-            self.ended = await self._endings.get()
+        await self._end(timeout_s)
         return "\n".join(self.person.replies()[before:])
+
+    async def press(self, kind: Choice, *, timeout_s: float = 20.0) -> str:
+        """Decide what the last reply asks for, and read what stands in its place then."""
+        card = len(self.person.replies()) - 1
+        await self.person.press(kind)
+        await self._end(timeout_s)
+        return self.person.replies()[card]
+
+    async def _end(self, timeout_s: float) -> None:
+        """The end of the next turn that is more than a command."""
+        async with asyncio.timeout(timeout_s):
+            while (ended := await self._endings.get()).reason == "command":
+                pass
+        self.ended = ended
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 _OTHER: dict[type, tuple[type[ast.AST], ...]] = {
     ast.Eq: (ast.NotEq,),
@@ -86,7 +86,7 @@ def _matters(value: object) -> bool:
 def _with_operator(other: type[ast.AST]) -> Callable[[Any], None]:
     def change(node: Any) -> None:
         if isinstance(node, ast.Compare):
-            node.ops[:1] = [other()]
+            node.ops[:1] = [cast("ast.cmpop", other())]
         else:
             node.op = other()
 

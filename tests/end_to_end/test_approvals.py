@@ -1,0 +1,83 @@
+"""A card, a press and its act on every platform: real SDKs, wire-level twins, real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.testing.conversation import Conversation, OnDiscord, OnSlack
+from tests.bot.approval_bot import TOOLS, done
+
+PLATFORMS = ("slack_conversation", "discord_conversation", "mattermost_conversation")
+
+
+@pytest.fixture
+def firstline_settings(tmp_path: Path) -> Mapping[str, Any]:
+    file = tmp_path / "own_tools.py"
+    file.write_text(TOOLS.format(trace=str(tmp_path / "trace")))
+    return {"tools.file": str(file)}
+
+
+@pytest.fixture(params=PLATFORMS)
+def talk(request: pytest.FixtureRequest) -> Conversation:
+    found: Conversation = request.getfixturevalue(request.param)
+    return found
+
+
+async def test_nothing_is_done_before_the_press_and_the_answer_takes_the_cards_place(
+    talk: Conversation, tmp_path: Path
+) -> None:
+    talk.model.calls("delete_page", name="holidays").says("The page is gone.")
+    card = await talk.ask("Delete the page holidays")
+    assert talk.ended is not None
+    assert talk.ended.state == "asked"
+    assert '"name": "holidays"' in card
+    assert done(tmp_path) == []
+
+    assert await talk.press("approve") == "The page is gone."
+    assert done(tmp_path) == ["delete holidays"]
+
+
+async def test_a_refusal_is_as_easy_and_nothing_is_done(talk: Conversation, tmp_path: Path) -> None:
+    talk.model.calls("delete_page", name="holidays")
+    await talk.ask("Delete the page holidays")
+
+    assert "You refused" in await talk.press("deny")
+    assert done(tmp_path) == []
+
+
+async def test_another_members_press_on_slack_does_nothing_and_they_are_told(
+    slack_conversation: Conversation, tmp_path: Path
+) -> None:
+    slack_conversation.model.calls("delete_page", name="holidays")
+    await slack_conversation.ask("Delete the page holidays")
+    person = slack_conversation.person
+    assert isinstance(person, OnSlack)
+    other = person.slack.add_user("U2")
+    card = person.slack.posted(person.channel, person.thread)[-1].ts
+    run = await person.slack.press(other, person.channel, card, "firstline_approve")
+    await person.slack.wait_for(lambda: run.answers)
+
+    assert "not allowed" in run.answers[-1]
+    assert done(tmp_path) == []
+
+
+async def test_another_members_press_on_discord_does_nothing(
+    discord_conversation: Conversation, tmp_path: Path
+) -> None:
+    discord_conversation.model.calls("delete_page", name="holidays")
+    await discord_conversation.ask("Delete the page holidays")
+    person = discord_conversation.person
+    assert isinstance(person, OnDiscord)
+    discord = person.discord
+    other = discord.world.add_user("mallory")
+    card = discord.posted(discord.general)[-1]
+    pressed = await discord.press(other, str(card.id), "approve")
+    told = await discord.wait_for(lambda: discord.answer_to(pressed))
+
+    assert told.ephemeral
+    assert "not allowed" in told.content
+    assert done(tmp_path) == []
