@@ -16,7 +16,7 @@ LLAMA_CPP := 0.3.36
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: bench-engines help install run test test-engines test-quality models-matrix check drill bench docs clean
+.PHONY: bench-engines bench-injection help install run test test-engines test-quality models-matrix check drill bench docs clean
 
 help:
 	@echo "make run | test | test-engines | test-quality | models-matrix | check | drill | bench | docs | install | clean"
@@ -104,6 +104,18 @@ drill: $(VENV)/.dev-stamp
 bench-engines: $(ENGINES)/.stamp
 	$(ENGINES)/bin/python -m benchmarks.engines --write
 
+# AgentDojo's 609 scripted attacks on a model that obeys them all, behind our rules: about two
+# minutes. Test-only, with 290 MB of dependencies, so it has an environment of its own.
+DOJO := .venv-dojo
+$(DOJO)/.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@test -x $(DOJO)/bin/python || $(PYTHON) -m venv $(DOJO)
+	@echo "Installing AgentDojo (once)"
+	@$(DOJO)/bin/python -m pip --disable-pip-version-check install -q -e . 'agentdojo==0.1.35'
+	@touch $@
+
+bench-injection: $(DOJO)/.stamp
+	$(DOJO)/bin/python -W ignore -m benchmarks.injection
+
 bench: $(VENV)/.dev-stamp
 	$(BIN)/python -m benchmarks
 
@@ -112,4 +124,4 @@ docs: $(VENV)/.dev-stamp
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:
-	rm -rf $(VENV) $(ENGINES) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) $(DOJO) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

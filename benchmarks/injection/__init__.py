@@ -1,0 +1,1 @@
+"""How many prompt injections succeed when the model obeys every one of them."""
