@@ -51,6 +51,10 @@ class Gate:
     def __init__(self, access: Mapping[str, AccessList]) -> None:
         self._access = access
 
+    def replace(self, access: Mapping[str, AccessList]) -> None:
+        """These lists from now on."""
+        self._access = access
+
     def admit(self, key: ConversationKey, author: Author) -> Admitted | Denied:
         """Pure and quick; called for messages, commands and button presses alike."""
         platform, _, workspace = key.tenant.partition(":")

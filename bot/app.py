@@ -22,7 +22,7 @@ from agents.prompts.planner import prompt_head
 from agents.routing import Router
 from agents.summary import Summarizer
 from agents.vision import Eyes
-from bot.admission import AccessList, Admitted, Gate
+from bot.access import Access, Reread, Source
 from bot.answering import Answerer
 from bot.approvals import Approvals
 from bot.attachments import AttachmentReader
@@ -64,6 +64,7 @@ class Bot:
         ended: Callable[[Event, Ending], None],
         metrics: Metrics,
         role: ProcessRole = "all",
+        source: Source | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -83,7 +84,8 @@ class Bot:
             stores.feedback,
             retention_days=settings.memory.retention_days,
         )
-        self._gate = Gate(access_lists(settings))
+        self.access = Access(settings)
+        self._reread = Reread(source, self.access.take) if source else None
         self._approvals = Approvals(stores.approvals, stores.changes, clock=clock)
         ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
         commands = Commands(
@@ -92,7 +94,7 @@ class Bot:
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         self.inbox = BotInbox(
-            self._gate,
+            self.access.gate,
             stores.ledger,
             stores.changes,
             self._bells,
@@ -128,7 +130,9 @@ class Bot:
             ledger=stores.ledger,
             memory=stores.memory,
             facts=stores.facts,
-            planner=Planner(self.router, toolbox, limits, persona=persona),
+            planner=Planner(
+                self.router, toolbox, limits, persona=persona, grants=self.access.granted
+            ),
             attachments=AttachmentReader(
                 stores.blobs,
                 Eyes(self.router),
@@ -148,7 +152,7 @@ class Bot:
                 counted=self.metrics.budget_spent,
             ),
             approvals=self._approvals,
-            admits=lambda key, author: isinstance(self._gate.admit(key, author), Admitted),
+            admits=self.access.admits,
             clock=self._clock,
         )
         return TurnRunner(
@@ -202,6 +206,7 @@ class Bot:
         async with asyncio.TaskGroup() as group:
             self._group = group
             beside = [
+                *self._rereading(group),
                 group.create_task(self.router.keep_probing(), name="models.probe"),
                 group.create_task(self._recaps.run(), name="memory.recaps"),
             ]
@@ -216,9 +221,17 @@ class Bot:
         """Store what comes in until `stop`; answering is left to the workers."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            beside = self._rereading(group)
             await stop.wait()
             self.inbox.close()
+            for task in beside:
+                task.cancel()
             self._group = None  # what is told from here on, nobody would wait for
+
+    def _rereading(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        if self._reread is None:
+            return []
+        return [group.create_task(self._reread.run(), name="settings.reread")]
 
     async def _listen(self, adapter: ChatAdapter, stop: asyncio.Event) -> None:
         """Keep one platform connected; its trouble is never another's."""
@@ -275,9 +288,14 @@ async def open_bot(
     metrics: Metrics | None = None,
     router: Router | None = None,
     role: ProcessRole = "all",
+    source: Source | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Bot]:
-    """A bot over opened stores; its models and its sandbox are closed at the end."""
+    """A bot over opened stores; its models and its sandbox are closed at the end.
+
+    With a `source` the settings are read again when one of their files has changed; of them only
+    who may do what where is taken over while the bot runs.
+    """
     router = router or await open_router(settings)
     bot = Bot(
         settings,
@@ -287,6 +305,7 @@ async def open_bot(
         ended=ended,
         metrics=metrics or Metrics(),
         role=role,
+        source=source,
         clock=clock,
     )
     try:
@@ -320,22 +339,3 @@ def tell_prompt_size(toolbox: Toolbox, persona: str) -> None:
             tokens=tokens,
             advice="a small model answers later and worse; switch tools off in [tools] disabled",
         )
-
-
-def access_lists(settings: Settings) -> dict[str, AccessList]:
-    slack, discord = settings.slack.allow, settings.discord.allow
-    return {
-        "slack": AccessList(
-            workspaces=frozenset(slack.workspaces),
-            channels=frozenset(slack.channels),
-            users=frozenset(slack.users),
-            guests=slack.guests,
-            external=slack.external,
-        ),
-        "discord": AccessList(
-            workspaces=frozenset(discord.guilds),
-            channels=frozenset(discord.channels),
-            users=frozenset(discord.users),
-        ),
-        "mattermost": settings.mattermost.allow.access(),
-    }

@@ -10,9 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.errors import RouteRetired
+from bot.app import toolbox_of
 from bot.known_models import check_served
+from bot.sections import GrantSection
 from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_files, shown_url
 from bot.tables import report_console, report_table
+
+_PRESS = {
+    "read": "never",
+    "write": "once others' words were read",
+    "egress": "once others' words were read",
+    "destructive": "always",
+}
 
 
 def print_config(
@@ -23,16 +32,26 @@ def print_config(
     for table in (
         _what_runs(settings, config),
         _who_may_talk(settings),
+        _who_may_do_what(settings),
         _roles(settings),
         _routes(settings),
     ):
         console.print(table)
     for warning in (*_open_doors(settings), *secret_file_warnings(config)):
         console.print(Text(f"WARNING: {warning}", style="bold red"), soft_wrap=True)
-    faults = _closed_services(settings)
+    faults = [*_closed_services(settings), *_unknown_tools(settings)]
     for each in faults:
         console.print(Text(f"FAULT: {each}", style="bold red"), soft_wrap=True)
     return not faults
+
+
+def _unknown_tools(settings: Settings) -> list[str]:
+    known = {tool.name for tool in toolbox_of(settings).tools}
+    return [
+        f"tools.grants.{name}: there is no tool of that name"
+        for name in settings.tools.grants
+        if name not in known
+    ]
 
 
 def _closed_services(settings: Settings) -> list[str]:
@@ -109,6 +128,26 @@ def _who_may_talk(settings: Settings) -> Table:
             shown = _allowed(ids) if isinstance(ids, tuple) else "yes" if ids else "no"
             _row(table, "Mattermost", field, shown)
     return table
+
+
+def _who_may_do_what(settings: Settings) -> Table:
+    """Every tool under the rules; those of `tools.file` are loaded for it."""
+    table = report_table(
+        "Who may do what, where", "tool", "effect", "people", "places", "granted to", "press"
+    )
+    for tool in toolbox_of(settings).tools:
+        grant = settings.tools.grants.get(tool.name)
+        people, places = ", ".join(sorted(tool.principals)), ", ".join(sorted(tool.places))
+        _row(table, tool.name, tool.effect, people, places, _granted(grant), _PRESS[tool.effect])
+    return table
+
+
+def _granted(grant: GrantSection | None) -> str:
+    if grant is None:
+        return "all of them"
+    lists = (("users", grant.users), ("channels", grant.channels))
+    told = [f"{name}: {_allowed(ids)}" for name, ids in lists if ids is not None]
+    return "; ".join(told) or "all of them"
 
 
 def _allowed(ids: Sequence[str]) -> str:

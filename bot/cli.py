@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from bot.cli_frame import (
     DataDirOption,
     VolatileOption,
     finish,
+    overrides_of,
     settings_of,
     start_logs,
     stop,
@@ -69,18 +71,22 @@ def run(
     port: PortOption = None,
 ) -> None:
     """Run the bot on every configured platform, and here when none is configured."""
-    settings = settings_of(
-        config, data_dir=data_dir, allow_volatile=allow_volatile, **{"web.port": port}
-    )
+    chosen: dict[str, Any] = {"data_dir": data_dir, "allow_volatile": allow_volatile}
+    chosen["web.port"] = port
+    settings = settings_of(config, **chosen)
     check_role_or_stop(settings, role)
     alone = not settings.has_platform
     interactive = alone and role == "all" and sys.stdin.isatty()
     start_logs(settings, quiet="warning" if interactive else None)
 
     def start() -> Coroutine[Any, Any, int]:
+        from bot.access import Source
+        from bot.settings import load_settings, settings_files
         from bot.wiring import run_bot
 
-        return run_bot(settings, interactive=interactive, role=role)
+        files = [file for file in settings_files(config) if file is not None]
+        source = Source(files, partial(load_settings, config, overrides=overrides_of(**chosen)))
+        return run_bot(settings, interactive=interactive, role=role, source=source)
 
     finish(start)
 

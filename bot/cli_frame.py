@@ -35,15 +35,23 @@ def settings_of(
     """`more` are dotted names of single settings; None leaves one as it is."""
     from bot.settings import SettingsError, load_settings
 
+    chosen = overrides_of(data_dir=data_dir, allow_volatile=allow_volatile, **more)
+    try:
+        return load_settings(config, overrides=chosen)
+    except SettingsError as error:
+        stop(str(error), code=2)
+
+
+def overrides_of(
+    *, data_dir: Path | None = None, allow_volatile: bool = False, **more: object
+) -> dict[str, object]:
+    """What the command line says, as settings by dotted names."""
     overrides = {name: value for name, value in more.items() if value is not None}
     if data_dir is not None:
         overrides["data_dir"] = data_dir
     if allow_volatile:
         overrides["redis.allow_volatile"] = True
-    try:
-        return load_settings(config, overrides=overrides)
-    except SettingsError as error:
-        stop(str(error), code=2)
+    return overrides
 
 
 def start_logs(settings: Settings, *, quiet: Literal["warning", "error"] | None = None) -> None:

@@ -105,6 +105,9 @@ SlackChannels = Annotated[Names, ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
 SlackUsers = Annotated[Names, ids(r"[UW][A-Z0-9]+", "U0123ABCD")]
 Snowflakes = Annotated[Names, ids(r"[0-9]{1,20}", "123456789012345678")]
 PlatformIds = Annotated[Names, ids(r"[A-Z][A-Z0-9]+|[0-9]{1,20}|[a-z0-9]{26}", "C0123ABCD")]
+PlatformUsers = Annotated[
+    Names, ids(r"[UW][A-Z0-9]+|[0-9]{1,20}|[a-z0-9]{26}|operator", "U0123ABCD")
+]
 Url = Annotated[str, AfterValidator(_http_url)]
 UserPath = Annotated[Path, AfterValidator(_home)]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -273,9 +276,18 @@ class PlannerSection(Section):
     persona: str = Field(default="", max_length=4000)
 
 
+class GrantSection(Section):
+    """Who may use one tool, and where; a list that is not given limits nothing, an empty one
+    names nobody. In direct messages the person alone counts."""
+
+    users: PlatformUsers | None = None
+    channels: PlatformIds | None = None
+
+
 class ToolsSection(Section):
     file: UserPath | None = None
     disabled: Names = ()
+    grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
 
     @model_validator(mode="after")
     def _readable(self) -> ToolsSection:

@@ -17,6 +17,7 @@ from adapters.chat.terminal import TerminalAdapter
 from adapters.chat.types import AttachmentError, ChatAdapter, NotAccepted
 from adapters.stores.threads import StoredThread
 from agents.routing import Router
+from bot.access import Source
 from bot.app import Bot, open_bot, open_router
 from bot.channels import rules_of
 from bot.garbage import keep_for_good
@@ -39,7 +40,13 @@ _STOP_WITHIN_S = 23.0
 _CUT_OFF_S = 1.5
 
 
-async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = "all") -> int:
+async def run_bot(
+    settings: Settings,
+    *,
+    interactive: bool,
+    role: ProcessRole = "all",
+    source: Source | None = None,
+) -> int:
     """`firstline run`: until a signal, or until every platform refused us.
 
     `interactive` opens a chat in this terminal too. Returns the exit code; raises
@@ -56,7 +63,13 @@ async def run_bot(settings: Settings, *, interactive: bool, role: ProcessRole = 
             banner = [*demonstration_lines(router), *_page_lines(settings, page)]
             adapters.append(_terminal(_terminal_channel(), banner))
         async with open_bot(
-            settings, stores, adapters, metrics=metrics, router=router, role=role
+            settings,
+            stores,
+            adapters,
+            metrics=metrics,
+            router=router,
+            role=role,
+            source=source,
         ) as bot:
             await _serve(bot, page, stop)
     return 0

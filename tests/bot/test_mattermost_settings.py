@@ -6,8 +6,8 @@ import pytest
 
 from adapters.chat.mattermost import MattermostAdapter
 from adapters.chat.types import Author
+from bot.access import access_lists
 from bot.admission import Admitted, Denied, Gate
-from bot.app import access_lists
 from bot.channels import rules_of
 from bot.mattermost import MattermostSection, open_adapter
 from bot.settings import Settings, SettingsError, load_settings
