@@ -15,10 +15,8 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.decoding.sandbox import Sandbox
-from adapters.models.openai_wire import estimate_tokens
 from agents.budget import Budget, BudgetLimits
 from agents.planner import PlanLimits, Planner
-from agents.prompts.planner import prompt_head
 from agents.routing import Router
 from agents.summary import Summarizer
 from agents.vision import Eyes
@@ -40,15 +38,14 @@ from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
 from bot.stores import Stores
+from bot.tool_wiring import tell_prompt_size, toolbox_of
 from bot.turn import TurnRunner
 from bot.worker import Worker
-from tools.toolbox import Toolbox, built_in_tools, load_tools
 
 log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
-_LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
 
 
 class Bot:
@@ -318,24 +315,3 @@ async def open_bot(
 async def open_router(settings: Settings) -> Router:
     """The configured chains; nothing is loaded yet."""
     return Router(await build_chains(settings), local_only=settings.models.local_only)
-
-
-def toolbox_of(settings: Settings) -> Toolbox:
-    """The built-in tools and the operator's own, less those switched off."""
-    tools = list(built_in_tools())
-    if settings.tools.file is not None:
-        tools += load_tools(settings.tools.file)
-    return Toolbox(tool for tool in tools if tool.name not in settings.tools.disabled)
-
-
-def tell_prompt_size(toolbox: Toolbox, persona: str) -> None:
-    """Log the size of what every prompt begins with, before any model is there to count it."""
-    head = prompt_head(toolbox.tools, persona=persona)
-    tokens = sum(estimate_tokens(message.text) for message in head)
-    log.info("prompt.estimated", tools=len(toolbox.tools), tokens=tokens, upper_bound=True)
-    if tokens > _LARGE_PROMPT_TOKENS:
-        log.warning(
-            "prompt.large",
-            tokens=tokens,
-            advice="a small model answers later and worse; switch tools off in [tools] disabled",
-        )

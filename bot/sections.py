@@ -95,6 +95,13 @@ def _http_url(value: str) -> str:
     return value.strip().rstrip("/")
 
 
+def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    shape = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+")
+    if any(host != EVERYONE and not shape.fullmatch(host) for host in hosts):
+        raise ValueError('names of hosts such as example.org or *.example.org, or "*" for any')
+    return hosts
+
+
 def _home(path: Path) -> Path:
     return path.expanduser()
 
@@ -284,9 +291,33 @@ class GrantSection(Section):
     channels: PlatformIds | None = None
 
 
+class WebToolsSection(Section):
+    """Which hosts a model may open: names, `*.example.org` for all below one, `*` for any."""
+
+    hosts: Annotated[Names, AfterValidator(_hosts)] = ()
+
+
+class SearchSection(Section):
+    """Who searches the web for the bot."""
+
+    provider: Literal["searxng", "brave"] | None = None
+    url: Url | None = None  # of your SearXNG, which must allow format=json
+    key: Secret | None = None  # of Brave's API
+
+    @model_validator(mode="after")
+    def _complete(self) -> SearchSection:
+        if self.provider == "searxng" and self.url is None:
+            raise fault("url", "give the address of your SearXNG")
+        if self.provider == "brave" and self.key is None:
+            raise fault("key", "give the key of Brave's search API")
+        return self
+
+
 class ToolsSection(Section):
     file: UserPath | None = None
     disabled: Names = ()
+    web: WebToolsSection = WebToolsSection()
+    search: SearchSection = SearchSection()
     grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
 
     @model_validator(mode="after")

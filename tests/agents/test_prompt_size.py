@@ -10,7 +10,7 @@ from agents.ports import Capabilities
 from agents.prompts.planner import prompt_head
 from agents.prompts.templates import render
 from agents.window import Packer
-from bot.app import tell_prompt_size
+from bot.tool_wiring import tell_prompt_size
 from tests.agents.planning import PLACE, user
 from tests.agents.test_planner import ten_tools
 from tests.engine import lent_backend

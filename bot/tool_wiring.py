@@ -1,0 +1,68 @@
+"""Which tools the bot has: built in, named by the settings, and the operator's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import structlog
+
+from adapters.models.openai_wire import estimate_tokens
+from agents.prompts.planner import prompt_head
+from bot.sections import SearchSection, ToolsSection
+from bot.settings import Settings
+from tools.contract import Tool
+from tools.toolbox import Toolbox, built_in_tools, load_tools
+
+if TYPE_CHECKING:
+    from adapters.web.search import SearchProvider
+
+log = structlog.get_logger(__name__)
+
+_LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
+
+
+def toolbox_of(settings: Settings) -> Toolbox:
+    """The built-in tools, those the settings name, and the operator's own, less those switched
+    off."""
+    tools = [*built_in_tools(), *_web_tools(settings.tools)]
+    if settings.tools.file is not None:
+        tools += load_tools(settings.tools.file)
+    return Toolbox(tool for tool in tools if tool.name not in settings.tools.disabled)
+
+
+def _web_tools(tools: ToolsSection) -> Iterator[Tool]:
+    """Imported here: who opens no web page needs none of it."""
+    if not tools.web.hosts and tools.search.provider is None:
+        return
+    from adapters.web.client import SafeClient
+    from adapters.web.tools import web_page_tool, web_search_tool
+
+    if tools.web.hosts:
+        yield web_page_tool(SafeClient(tools.web.hosts))
+    if (provider := _provider(tools.search)) is not None:
+        yield web_search_tool(provider)
+
+
+def _provider(search: SearchSection) -> SearchProvider | None:
+    from adapters.web.client import TrustedClient
+    from adapters.web.search import Brave, SearxNG
+
+    if search.provider == "searxng" and search.url is not None:
+        return SearxNG(TrustedClient(), search.url)
+    if search.provider == "brave" and search.key is not None:
+        return Brave(TrustedClient(), search.key.get_secret_value())
+    return None
+
+
+def tell_prompt_size(toolbox: Toolbox, persona: str) -> None:
+    """Log the size of what every prompt begins with, before any model is there to count it."""
+    head = prompt_head(toolbox.tools, persona=persona)
+    tokens = sum(estimate_tokens(message.text) for message in head)
+    log.info("prompt.estimated", tools=len(toolbox.tools), tokens=tokens, upper_bound=True)
+    if tokens > _LARGE_PROMPT_TOKENS:
+        log.warning(
+            "prompt.large",
+            tokens=tokens,
+            advice="a small model answers later and worse; switch tools off in [tools] disabled",
+        )
