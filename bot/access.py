@@ -15,8 +15,8 @@ import structlog
 
 from adapters.chat.types import Author
 from bot.admission import ANYONE, AccessList, Admitted, Gate
-from bot.sections import GrantSection
 from bot.settings import Settings, SettingsError
+from bot.tool_sections import GrantSection
 from tools.identity import ConversationKey, Place, Principal
 
 log = structlog.get_logger(__name__)

@@ -29,6 +29,7 @@ from bot.footer import TOLD, switch_note
 from bot.health import Metrics
 from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
+from bot.recording import Recorder
 from bot.records import Ending, Pressed, decode_step, encode
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
@@ -56,6 +57,7 @@ class Answerer:
         local_only: LocalOnly,
         budget: Budget,
         approvals: Approvals,
+        recorder: Recorder,
         admits: Callable[[ConversationKey, Author], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,6 +65,7 @@ class Answerer:
         self._attachments, self._commands, self._metrics = attachments, commands, metrics
         self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
         self._approvals, self._admits, self._clock = approvals, admits, clock
+        self._recorder = recorder
 
     async def outcome(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -141,6 +144,8 @@ class Answerer:
     ) -> Outcome:
         ended = await self._follow(turn, task, growing)
         if ended.wanted is not None:
+            await self._recorder.asked(turn, ended.wanted)
+            turn.is_recorded = True
             card = await self._approvals.ask(turn, task.question, ended.wanted)
             said = (task.question, *ended.turns, turn.said(card))
             return Outcome(Ending("asked", ended.reason), card, read.refusals, said)
@@ -183,6 +188,9 @@ class Answerer:
                     case StepPlanned():
                         growing.planned(event)
                         held.append(encode(event))
+                        if _matters(event) or self._planner.has_effect(event.calls):
+                            await self._recorder.calls(turn, event)
+                            turn.is_recorded = True
                         if self._planner.has_effect(event.calls):
                             await self._ledger.add_steps(lease, held, has_effect=True)
                             held.clear()
@@ -246,6 +254,10 @@ class Answerer:
             about_label=told_label,
             resume=tuple(decode_step(record) for record in turn.claim.steps),
         )
+
+
+def _matters(planned: StepPlanned) -> bool:
+    return any(decision.verdict != "allow" for decision in planned.decisions)
 
 
 def _history(turn: RunningTurn, audience: str) -> tuple[Turn, ...]:

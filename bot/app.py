@@ -33,6 +33,7 @@ from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
 from bot.ratings import Ratings
 from bot.recaps import Recaps
+from bot.recording import Recorder
 from bot.records import Ending, Event
 from bot.roles import ProcessRole
 from bot.routes import build_chains
@@ -83,7 +84,8 @@ class Bot:
         )
         self.access = Access(settings)
         self._reread = Reread(source, self.access.take) if source else None
-        self._approvals = Approvals(stores.approvals, stores.changes, clock=clock)
+        self._recorder = Recorder(stores.journal, clock=clock)
+        self._approvals = Approvals(stores.approvals, stores.changes, self._recorder, clock=clock)
         ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
         commands = Commands(
             router, stores.ledger, stores.changes, self._local_only, memory, ratings
@@ -149,6 +151,7 @@ class Bot:
                 counted=self.metrics.budget_spent,
             ),
             approvals=self._approvals,
+            recorder=self._recorder,
             admits=self.access.admits,
             clock=self._clock,
         )
@@ -162,6 +165,7 @@ class Bot:
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             max_parts=settings.limits.max_parts,
+            recorder=self._recorder,
             recaps=self._recaps,
             paused=self.paused,
             ended=ended,

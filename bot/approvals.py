@@ -23,6 +23,7 @@ from agents.turns import Turn
 from bot.cards import MOST_CHARS, CardTooLong, card_of
 from bot.cards import TOO_LONG as CARD_TOO_LONG
 from bot.follow_ups import read_answered
+from bot.recording import Recorder
 from bot.records import Answered, Event, Pressed, Step, encode
 from bot.running import RunningTurn
 from tools.identity import ConversationKey
@@ -77,10 +78,12 @@ class Approvals:
         self,
         store: RedisApprovals,
         changes: Changes,
+        recorder: Recorder,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._changes, self._clock = store, changes, clock
+        self._recorder = recorder
 
     async def ask(self, turn: RunningTurn, question: Turn, wanted: Wanted) -> str:
         """Keep the step and return its card; raises `Refusal` when it can't be asked for."""
@@ -120,6 +123,7 @@ class Approvals:
         """
         held = await self._store.decide(key, event_id, choice, user_id=user_id)
         log.info("approval.pressed", choice=choice, held=held)
+        await self._recorder.pressed(key, event_id, user_id=user_id, choice=choice, held=held)
         if held != choice:
             return EXPIRED if held in ("late", "gone") else DECIDED, None
         approval = await self._read(key, event_id)

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from agents.errors import RouteRetired
 from bot.known_models import check_served
-from bot.sections import GrantSection
 from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_files, shown_url
 from bot.tables import report_console, report_table
+from bot.tool_sections import GrantSection
 from bot.tool_wiring import toolbox_of
 
 _PRESS = {

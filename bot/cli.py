@@ -28,7 +28,7 @@ from bot.cli_frame import (
 from bot.cli_memory import memory_app
 from bot.cli_models import models_app
 from bot.cli_slack import slack_app
-from bot.cli_store import audit, dead_app
+from bot.cli_store import audit_app, dead_app
 from bot.roles import ProcessRole, RoleRefused, check_role
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ app.add_typer(dead_app, name="dead")
 app.add_typer(slack_app, name="slack")
 app.add_typer(memory_app, name="memory")
 app.add_typer(feedback_app, name="feedback")
-app.command()(audit)
+app.add_typer(audit_app, name="audit")
 
 RoleOption = Annotated[
     ProcessRole,

@@ -14,6 +14,7 @@ from bot.cli_frame import (
     finish,
     settings_of,
     start_logs,
+    stop,
 )
 
 if TYPE_CHECKING:
@@ -26,13 +27,23 @@ TurnArgument = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="Every one that is listed.")]
 
 
+audit_app = typer.Typer(
+    help="Read the whole store and name every broken rule; or walk the audit log's chain.",
+    invoke_without_command=True,
+)
+
+
+@audit_app.callback()
 def audit(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     allow_volatile: VolatileOption = False,
 ) -> None:
     """Read the whole store and name every broken rule; exit 1 if there is one."""
+    if context.invoked_subcommand is not None:
+        return
     settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
     start_logs(settings, quiet="error")
 
@@ -42,6 +53,32 @@ def audit(
         return audit_store(settings, as_json=as_json)
 
     finish(start)
+
+
+@audit_app.command("verify")
+def verify_audit(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", help="A head that you kept: TENANT=NUMBER:HASH."),
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    allow_volatile: VolatileOption = False,
+) -> None:
+    """Walk the audit log's chain; exit 1 if anything was altered, taken out or put in."""
+    settings = settings_of(config, data_dir=data_dir, allow_volatile=allow_volatile)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.journal import verify_journal
+
+        return verify_journal(settings, as_json=as_json, noted=tuple(expect or ()))
+
+    try:
+        finish(start)
+    except ValueError as error:
+        stop(str(error), code=2)
 
 
 @dead_app.command("list")

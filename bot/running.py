@@ -48,6 +48,7 @@ class RunningTurn:
         self.usage = Usage()
         self.fill = 0.0  # see `PlanEnded.fill`
         self.is_command = False
+        self.is_recorded = False  # the audit log has something of it, and so hears of its end
         self.posted = dict(self.claim.posted)  # message ids of the parts that are out
 
     @property

@@ -95,13 +95,6 @@ def _http_url(value: str) -> str:
     return value.strip().rstrip("/")
 
 
-def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    shape = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+")
-    if any(host != EVERYONE and not shape.fullmatch(host) for host in hosts):
-        raise ValueError('names of hosts such as example.org or *.example.org, or "*" for any')
-    return hosts
-
-
 def _home(path: Path) -> Path:
     return path.expanduser()
 
@@ -283,50 +276,6 @@ class PlannerSection(Section):
     persona: str = Field(default="", max_length=4000)
 
 
-class GrantSection(Section):
-    """Who may use one tool, and where; a list that is not given limits nothing, an empty one
-    names nobody. In direct messages the person alone counts."""
-
-    users: PlatformUsers | None = None
-    channels: PlatformIds | None = None
-
-
-class WebToolsSection(Section):
-    """Which hosts a model may open: names, `*.example.org` for all below one, `*` for any."""
-
-    hosts: Annotated[Names, AfterValidator(_hosts)] = ()
-
-
-class SearchSection(Section):
-    """Who searches the web for the bot."""
-
-    provider: Literal["searxng", "brave"] | None = None
-    url: Url | None = None  # of your SearXNG, which must allow format=json
-    key: Secret | None = None  # of Brave's API
-
-    @model_validator(mode="after")
-    def _complete(self) -> SearchSection:
-        if self.provider == "searxng" and self.url is None:
-            raise fault("url", "give the address of your SearXNG")
-        if self.provider == "brave" and self.key is None:
-            raise fault("key", "give the key of Brave's search API")
-        return self
-
-
-class ToolsSection(Section):
-    file: UserPath | None = None
-    disabled: Names = ()
-    web: WebToolsSection = WebToolsSection()
-    search: SearchSection = SearchSection()
-    grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
-
-    @model_validator(mode="after")
-    def _readable(self) -> ToolsSection:
-        if self.file is not None and not self.file.is_file():
-            raise fault("file", "no such file; give the path of your own tools' Python file")
-        return self
-
-
 class LimitsSection(Section):
     max_message_chars: int = Field(default=100_000, ge=100, le=1_000_000)
     max_attachment_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=100 * 1024 * 1024)
@@ -362,6 +311,7 @@ class MemorySection(Section):
     """How long what was said is kept, and whether it is encrypted where it lies."""
 
     retention_days: int = Field(default=30, ge=1, le=3650)
+    audit_days: int = Field(default=365, ge=1, le=3650)  # of the audit log
     key_file: UserPath | None = None  # 64 hex digits; unset: plain
     key: Secret | None = None  # the same, for the environment
     old_key_files: tuple[UserPath, ...] = ()

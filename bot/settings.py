@@ -38,7 +38,6 @@ from bot.sections import (
     Section,
     SlackAllow,
     SlackSection,
-    ToolsSection,
     TurnsSection,
     UserPath,
     WebSection,
@@ -46,6 +45,7 @@ from bot.sections import (
     shown_url,
 )
 from bot.settings_errors import SettingsError, problems_of, shown_name
+from bot.tool_sections import ToolsSection
 
 __all__ = [
     "BUILT_IN_ROUTES",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.stores import approvals, change_scripts, memory_scripts, redis_doorbell
+from adapters.stores import approvals, change_scripts, journal, memory_scripts, redis_doorbell
 from adapters.stores.approvals import RedisApprovals
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
@@ -22,6 +22,7 @@ from adapters.stores.errors import StoreRefused
 from adapters.stores.facts import RedisFacts
 from adapters.stores.feedback import KEEP, RedisFeedback
 from adapters.stores.identifies import TAKE, RedisIdentifies
+from adapters.stores.journal import Journal
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
@@ -51,6 +52,7 @@ class Stores:
     feedback: RedisFeedback
     blobs: RedisBlobs
     approvals: RedisApprovals
+    journal: Journal
     threads: RedisThreads
     tally: RedisTally
     seal: Seal
@@ -96,7 +98,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(redis.aclose)
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
-            *approvals.ALL,
+            *(*approvals.ALL, *journal.ALL),
             *(MEND, SPEND, TAKE, KEEP),
         )
         version = await check_server(
@@ -131,6 +133,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisFeedback(batcher, keys, retention_s=kept, seal=seal),
             RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
             RedisApprovals(batcher, keys, retention_s=kept, seal=seal),
+            Journal(batcher, keys, retention_s=settings.memory.audit_days * 24 * 3600),
             RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),
             seal,

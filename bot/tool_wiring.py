@@ -9,8 +9,8 @@ import structlog
 
 from adapters.models.openai_wire import estimate_tokens
 from agents.prompts.planner import prompt_head
-from bot.sections import SearchSection, ToolsSection
 from bot.settings import Settings
+from bot.tool_sections import SearchSection, ToolsSection
 from tools.contract import Tool
 from tools.toolbox import Toolbox, built_in_tools, load_tools
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -10,7 +11,7 @@ import structlog
 
 from adapters.chat.sentences import mark, say
 from adapters.chat.types import AdapterError, ChatAdapter, DeliveryError, Offers, ReplyStream
-from adapters.stores.errors import Halted, StoreError
+from adapters.stores.errors import Halted, StoreError, StoreUnavailable
 from adapters.stores.ledger import DELETED, Ledger
 from adapters.stores.memory import encode_turn
 from bot.answering import Answerer
@@ -20,6 +21,7 @@ from bot.hold import Hold
 from bot.letters import UNREADABLE, letter_of, opened, unreadable_letter
 from bot.parts import parts_to_send
 from bot.recaps import Recaps
+from bot.recording import Recorder
 from bot.records import Ending, Event, decode_ending, encode
 from bot.reply import GrowingReply, final_parts
 from bot.running import Outcome, RunningTurn
@@ -45,6 +47,7 @@ class TurnRunner:
         metrics: Metrics,
         max_deaths: int,
         max_parts: int,
+        recorder: Recorder | None = None,
         recaps: Recaps | None = None,
         paused: Callable[[str, str], str] = lambda adapter, tenant: "",
         ended: Callable[[Event, Ending], None] = lambda event, ending: None,
@@ -53,7 +56,7 @@ class TurnRunner:
         self._adapters, self._ledger, self._answerer = adapters, ledger, answerer
         self._delivery, self._metrics, self._clock, self._ended = delivery, metrics, clock, ended
         self._max_deaths, self._max_parts, self._recaps = max_deaths, max_parts, recaps
-        self._paused = paused
+        self._paused, self._recorder = paused, recorder
 
     async def run(self, hold: Hold) -> bool:
         """P2 to the end. Raises `StaleLease` and `StoreUnavailable`; nothing else."""
@@ -97,6 +100,9 @@ class TurnRunner:
         finally:
             await reply.aclose()
         self._tell(turn, ending)
+        if self._recorder is not None and turn.is_recorded:
+            with contextlib.suppress(StoreUnavailable):  # its acts are recorded, and it is closed
+                await self._recorder.ended(turn, ending.state)
         if self._recaps is not None:
             self._recaps.offer(turn.recap_wish(), entries=len(claim.memory))
         return more

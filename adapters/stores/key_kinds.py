@@ -34,6 +34,8 @@ _OF_TENANT: dict[str, tuple[str, Life]] = {
     "seen": ("string", "expires"),
     "spent": ("string", "expires"),
     "open": ("zset", "expires"),
+    "journal": ("stream", "stays"),
+    "journal-head": ("hash", "stays"),
     "facts": ("hash", "expires"),
     "feedback": ("hash", "expires"),
     "feedback-order": ("zset", "expires"),

@@ -123,6 +123,13 @@ class Keys:
     def threads(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:threads"
 
+    def journal(self, tenant: str) -> str:
+        """The audit log."""
+        return f"{self._root}{tenant_tag(tenant)}:journal"
+
+    def journal_head(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:journal-head"
+
     def feedback(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:feedback"
 

@@ -1,0 +1,71 @@
+"""The settings of tools: the operator's own, those for the web, and who may use which."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from bot.sections import (
+    EVERYONE,
+    Names,
+    PlatformIds,
+    PlatformUsers,
+    Secret,
+    Section,
+    Url,
+    UserPath,
+    fault,
+)
+
+
+def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    shape = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+")
+    if any(host != EVERYONE and not shape.fullmatch(host) for host in hosts):
+        raise ValueError('names of hosts such as example.org or *.example.org, or "*" for any')
+    return hosts
+
+
+class GrantSection(Section):
+    """Who may use one tool, and where; a list that is not given limits nothing, an empty one
+    names nobody. In direct messages the person alone counts."""
+
+    users: PlatformUsers | None = None
+    channels: PlatformIds | None = None
+
+
+class WebToolsSection(Section):
+    """Which hosts a model may open: names, `*.example.org` for all below one, `*` for any."""
+
+    hosts: Annotated[Names, AfterValidator(_hosts)] = ()
+
+
+class SearchSection(Section):
+    """Who searches the web for the bot."""
+
+    provider: Literal["searxng", "brave"] | None = None
+    url: Url | None = None  # of your SearXNG, which must allow format=json
+    key: Secret | None = None  # of Brave's API
+
+    @model_validator(mode="after")
+    def _complete(self) -> SearchSection:
+        if self.provider == "searxng" and self.url is None:
+            raise fault("url", "give the address of your SearXNG")
+        if self.provider == "brave" and self.key is None:
+            raise fault("key", "give the key of Brave's search API")
+        return self
+
+
+class ToolsSection(Section):
+    file: UserPath | None = None
+    disabled: Names = ()
+    web: WebToolsSection = WebToolsSection()
+    search: SearchSection = SearchSection()
+    grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
+
+    @model_validator(mode="after")
+    def _readable(self) -> ToolsSection:
+        if self.file is not None and not self.file.is_file():
+            raise fault("file", "no such file; give the path of your own tools' Python file")
+        return self
