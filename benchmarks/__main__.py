@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from benchmarks import (
     conversations,
     edits,
+    gate,
     history,
     intake,
     prompt_size,
@@ -30,6 +31,7 @@ GROUPS: Mapping[str, Mapping[str, Measure]] = {
         "start": start.measure,
         "prompt_size": prompt_size.measure,
         "sandbox": sandbox.measure,
+        "gate": gate.measure,
     },
     "store": {
         "history": history.measure,

@@ -27,6 +27,13 @@ def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
+class TicketsSection(Section):
+    """Where tickets go: JSON is posted to this address, a call's key in `Idempotency-Key`."""
+
+    url: Url | None = None
+    key: Secret | None = None  # sent as a bearer token
+
+
 class GrantSection(Section):
     """Who may use one tool, and where; a list that is not given limits nothing, an empty one
     names nobody. In direct messages the person alone counts."""
@@ -62,6 +69,7 @@ class ToolsSection(Section):
     disabled: Names = ()
     web: WebToolsSection = WebToolsSection()
     search: SearchSection = SearchSection()
+    tickets: TicketsSection = TicketsSection()
     grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import structlog
 from adapters.models.openai_wire import estimate_tokens
 from agents.prompts.planner import prompt_head
 from bot.settings import Settings
-from bot.tool_sections import SearchSection, ToolsSection
+from bot.tool_sections import SearchSection, TicketsSection, ToolsSection
 from tools.contract import Tool
 from tools.toolbox import Toolbox, built_in_tools, load_tools
 
@@ -25,7 +25,7 @@ _LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
 def toolbox_of(settings: Settings) -> Toolbox:
     """The built-in tools, those the settings name, and the operator's own, less those switched
     off."""
-    tools = [*built_in_tools(), *_web_tools(settings.tools)]
+    tools = [*built_in_tools(), *_web_tools(settings.tools), *_tickets(settings.tools.tickets)]
     if settings.tools.file is not None:
         tools += load_tools(settings.tools.file)
     return Toolbox(tool for tool in tools if tool.name not in settings.tools.disabled)
@@ -42,6 +42,15 @@ def _web_tools(tools: ToolsSection) -> Iterator[Tool]:
         yield web_page_tool(SafeClient(tools.web.hosts))
     if (provider := _provider(tools.search)) is not None:
         yield web_search_tool(provider)
+
+
+def _tickets(tickets: TicketsSection) -> Iterator[Tool]:
+    if tickets.url is None:
+        return
+    from adapters.web.tickets import Webhook, ticket_tool
+
+    key = tickets.key.get_secret_value() if tickets.key else None
+    yield ticket_tool(Webhook(tickets.url, key))
 
 
 def _provider(search: SearchSection) -> SearchProvider | None:
