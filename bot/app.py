@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -39,9 +39,11 @@ from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
 from bot.stores import Stores
-from bot.tool_wiring import tell_prompt_size, toolbox_of
+from bot.tool_wiring import mcp_tools, tell_prompt_size, toolbox_of
 from bot.turn import TurnRunner
 from bot.worker import Worker
+from tools.contract import Tool
+from tools.toolbox import Toolbox
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +65,7 @@ class Bot:
         metrics: Metrics,
         role: ProcessRole = "all",
         source: Source | None = None,
+        more_tools: Iterable[Tool] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -110,10 +113,11 @@ class Bot:
         self._recaps = Recaps(
             stores.memory, stores.ledger, Summarizer(router), self._local_only, metrics
         )
-        self._runner = None if role == "intake" else self._turn_runner(commands, ended)
+        toolbox = toolbox_of(settings, more_tools)
+        self._runner = None if role == "intake" else self._turn_runner(commands, toolbox, ended)
 
     def _turn_runner(
-        self, commands: Commands, ended: Callable[[Event, Ending], None]
+        self, commands: Commands, toolbox: Toolbox, ended: Callable[[Event, Ending], None]
     ) -> TurnRunner:
         settings, stores = self.settings, self.stores
         limits = PlanLimits(
@@ -123,7 +127,7 @@ class Bot:
             first_token_timeout_s=settings.planner.first_token_timeout_s,
             gap_timeout_s=settings.planner.gap_timeout_s,
         )
-        toolbox, persona = toolbox_of(settings), settings.planner.persona
+        persona = settings.planner.persona
         tell_prompt_size(toolbox, persona)
         answerer = Answerer(
             ledger=stores.ledger,
@@ -298,22 +302,23 @@ async def open_bot(
     who may do what where is taken over while the bot runs.
     """
     router = router or await open_router(settings)
-    bot = Bot(
-        settings,
-        stores,
-        router,
-        tuple(adapters),
-        ended=ended,
-        metrics=metrics or Metrics(),
-        role=role,
-        source=source,
-        clock=clock,
-    )
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(router.aclose)
+        served = () if role == "intake" else await stack.enter_async_context(mcp_tools(settings))
+        bot = Bot(
+            settings,
+            stores,
+            router,
+            tuple(adapters),
+            ended=ended,
+            metrics=metrics or Metrics(),
+            role=role,
+            source=source,
+            more_tools=served,
+            clock=clock,
+        )
+        stack.push_async_callback(bot.sandbox.aclose)
         yield bot
-    finally:
-        await bot.sandbox.aclose()
-        await router.aclose()
 
 
 async def open_router(settings: Settings) -> Router:

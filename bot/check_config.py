@@ -15,6 +15,8 @@ from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_file
 from bot.tables import report_console, report_table
 from bot.tool_sections import GrantSection
 from bot.tool_wiring import toolbox_of
+from tools.contract import Effect
+from tools.decorator import PEOPLE, PLACES
 
 _PRESS = {
     "read": "never",
@@ -46,7 +48,7 @@ def print_config(
 
 
 def _unknown_tools(settings: Settings) -> list[str]:
-    known = {tool.name for tool in toolbox_of(settings).tools}
+    known = {tool.name for tool in toolbox_of(settings).tools} | set(_approved(settings))
     return [
         f"tools.grants.{name}: there is no tool of that name"
         for name in settings.tools.grants
@@ -131,7 +133,8 @@ def _who_may_talk(settings: Settings) -> Table:
 
 
 def _who_may_do_what(settings: Settings) -> Table:
-    """Every tool under the rules; those of `tools.file` are loaded for it."""
+    """Every tool under the rules; those of `tools.file` are loaded for it, and of MCP servers
+    those that were approved."""
     table = report_table(
         "Who may do what, where", "tool", "effect", "people", "places", "granted to", "press"
     )
@@ -139,7 +142,19 @@ def _who_may_do_what(settings: Settings) -> Table:
         grant = settings.tools.grants.get(tool.name)
         people, places = ", ".join(sorted(tool.principals)), ", ".join(sorted(tool.places))
         _row(table, tool.name, tool.effect, people, places, _granted(grant), _PRESS[tool.effect])
+    for name, effect in _approved(settings).items():
+        grant = settings.tools.grants.get(name)
+        people, places = ", ".join(sorted(PEOPLE)), ", ".join(sorted(PLACES))
+        _row(table, name, effect, people, places, _granted(grant), _PRESS[effect])
     return table
+
+
+def _approved(settings: Settings) -> dict[str, Effect]:
+    return {
+        f"{server}__{tool}": pin.effect
+        for server, section in settings.tools.mcp.items()
+        for tool, pin in section.tools.items()
+    }
 
 
 def _granted(grant: GrantSection | None) -> str:

@@ -18,6 +18,9 @@ from bot.sections import (
     UserPath,
     fault,
 )
+from tools.contract import Effect, Idempotency
+
+ServerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,15}$")]
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -32,6 +35,31 @@ class TicketsSection(Section):
 
     url: Url | None = None
     key: Secret | None = None  # sent as a bearer token
+
+
+class PinSection(Section):
+    """One approved tool of an MCP server, as `firstline mcp pin` prints it."""
+
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    effect: Effect = "destructive"
+    idempotency: Idempotency = "none"
+
+
+class McpSection(Section):
+    """One MCP server: a program, or an address."""
+
+    command: Names = ()
+    env: dict[str, Secret] = Field(default_factory=dict)  # beside what a login shell has
+    url: Url | None = None
+    key: Secret | None = None  # sent to the address as a bearer token
+    version: str = ""  # as approved
+    tools: dict[str, PinSection] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpSection:
+        if bool(self.command) == (self.url is not None):
+            raise fault("command", "give either the program of the server or its url")
+        return self
 
 
 class GrantSection(Section):
@@ -70,6 +98,7 @@ class ToolsSection(Section):
     web: WebToolsSection = WebToolsSection()
     search: SearchSection = SearchSection()
     tickets: TicketsSection = TicketsSection()
+    mcp: dict[ServerName, McpSection] = Field(default_factory=dict)  # by a name of yours
     grants: dict[str, GrantSection] = Field(default_factory=dict)  # by the tool's name
 
     @model_validator(mode="after")
