@@ -159,11 +159,10 @@ class Conversation:
     """One person's talk with the bot; made by `conversation`."""
 
     def __init__(
-        self, person: Person, model: ScriptedModel, endings: asyncio.Queue[Ending]
+        self, person: Person, model: ScriptedModel, bot: Bot, endings: asyncio.Queue[Ending]
     ) -> None:
         self.person, self.model, self.recorder = person, model, person.recorder
-        self._endings = endings
-        self.bot: Bot | None = None
+        self.bot, self._endings = bot, endings
         self.ended: Ending | None = None  # how the last turn that `ask` waited for ended
 
     async def ask(self, text: str, files: Sequence[File] = (), *, timeout_s: float = 20.0) -> str:
@@ -217,7 +216,7 @@ async def conversation(
         running = asyncio.create_task(bot.run(stop), name="bot")
         try:
             await person.connected()
-            yield Conversation(person, model, endings)
+            yield Conversation(person, model, bot, endings)
         finally:
             stop.set()
             await running
