@@ -131,6 +131,10 @@ class Approvals:
             return EXPIRED, None
         return "", await self._event(key, event_id, approval, choice)
 
+    async def drop(self, key: ConversationKey, event_id: str, *, user_id: str) -> None:
+        """The question is gone, and with it what was asked for because of it."""
+        await self._store.drop(key, event_id, user_id=user_id)
+
     async def newest(
         self, key: ConversationKey, user_id: str
     ) -> tuple[ConversationKey, str] | None:

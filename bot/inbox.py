@@ -176,6 +176,7 @@ class BotInbox:
             if heard is None:
                 await self._changes.bar(tenant, event_id)
                 return
+            await self._approvals.drop(heard.key, event_id, user_id=heard.user_id)
             turn_id = turn_id_of(tenant, event_id)
             change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)
             if (

@@ -6,6 +6,7 @@ is open and how it was decided. Who asked has a set of what is open for them, in
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, NamedTuple
 
 import structlog
@@ -126,8 +127,21 @@ class RedisApprovals:
         members = await self._batcher.command("ZRANGE", name, 0, -1, "REV")
         return [found for member in members if (found := _parsed(member)) is not None]
 
-    async def forget(self, key: ConversationKey) -> None:
-        await self._batcher.command("DEL", self._keys.approvals(key))
+    async def drop(self, key: ConversationKey, event_id: str, *, user_id: str) -> None:
+        """Nobody can decide it any more, nor what its press led to; what was not done is not
+        done. The events of presses are named after the first, with a '!' behind it."""
+        name, waiting = self._names(key, user_id)
+        event = one_line(event_id).decode()
+        found = [field.decode() for field in await self._batcher.command("HKEYS", name)]
+        records = [field for field in found if field.startswith("record:")]
+        gone = [
+            each[7:] for each in records if each[7:] == event or each[7:].startswith(f"{event}!")
+        ]
+        for each in gone:
+            await asyncio.gather(
+                self._batcher.command("HDEL", name, f"record:{each}", f"till:{each}"),
+                self._batcher.command("ZREM", waiting, f"{key}\n{each}"),
+            )
 
     def _names(self, key: ConversationKey, user_id: str) -> list[str]:
         return [self._keys.approvals(key), self._keys.open_approvals(key.tenant, user_id)]

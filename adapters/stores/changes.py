@@ -105,7 +105,10 @@ class Changes:
     async def reset(self, key: ConversationKey) -> None:
         """A new conversation begins: nothing is remembered; running work goes on."""
         names = [*self._keys.of(key), self._keys.blobs(key)]
-        await self._batcher.run(scripts.RESET, names, self._words(key))
+        await asyncio.gather(
+            self._batcher.run(scripts.RESET, names, self._words(key)),
+            self._batcher.command("DEL", self._keys.approvals(key)),
+        )
 
     async def forget(self, key: ConversationKey) -> None:
         """Everything said here is gone and stays gone, also what runs or waits."""

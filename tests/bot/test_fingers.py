@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.chat.types import Author, Message, Press
+from adapters.chat.types import Author, Command, Message, Press
 from bot.app import Bot
-from bot.approvals import DECIDED, EXPIRED
+from bot.approvals import DECIDED, EXPIRED, NOTHING_OPEN
+from bot.inbox import TOO_OLD
 from tests.bot.approval_bot import Chat, calling, done, final, model, with_tools
 from tests.bot.test_bot import bot_with, until
 from tools.identity import ConversationKey, PrincipalKind, tenant_of
@@ -141,6 +142,54 @@ async def test_an_old_press_is_not_acted_on_by_a_bot_that_was_away(tmp_path: Pat
         clock.now += 3600
         await bot.inbox.press(pressed())
         await until(lambda: "expired" in chat.delivered["C1:1.0"][-1])
+
+    assert done(tmp_path) == []
+
+
+async def test_of_a_question_that_was_deleted_nothing_is_done(tmp_path: Path) -> None:
+    async with asked(tmp_path) as (bot, chat):
+        await bot.inbox.retract("slack", T1, "C1:1.0")
+        await until(lambda: not chat.delivered)
+        assert await bot.inbox.press(pressed()) == EXPIRED
+        approve = Command("approve", "", "slack", HERE, ASKER)
+        assert await bot.inbox.command(approve) == NOTHING_OPEN
+        await asyncio.sleep(0.2)
+
+    assert done(tmp_path) == []
+
+
+async def test_nor_of_what_a_press_led_to_before_the_question_was_deleted(
+    tmp_path: Path,
+) -> None:
+    second = calling(("delete_page", {"name": "payroll"}))
+    chat, backend = Chat(name="slack"), model(DELETE, second, final("Never."))
+    async with (
+        bot_with(chat, with_tools(tmp_path, **ALLOW), backend, clock=Clock()) as (bot, stop),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(bot.run(stop))
+        await bot.inbox.accept(question())
+        await until(lambda: "holidays" in chat.delivered.get("C1:1.0", [""])[-1])
+        await bot.inbox.press(pressed())
+        await until(lambda: "payroll" in chat.delivered["C1:1.0"][-1])
+        await bot.inbox.retract("slack", T1, "C1:1.0")
+        approve = Command("approve", "", "slack", HERE, ASKER)
+        assert await bot.inbox.command(approve) == NOTHING_OPEN
+        await asyncio.sleep(0.2)
+        stop.set()
+
+    assert done(tmp_path) == ["delete holidays"]
+
+
+@pytest.mark.parametrize("what", ["reset", "memory"])
+async def test_of_a_conversation_that_was_forgotten_nothing_is_done(
+    tmp_path: Path, what: str
+) -> None:
+    async with asked(tmp_path) as (bot, _):
+        argument = "forget" if what == "memory" else ""
+        await bot.inbox.command(Command(what, argument, "slack", HERE, ASKER))
+        assert await bot.inbox.press(pressed()) in (EXPIRED, TOO_OLD)
+        await asyncio.sleep(0.2)
 
     assert done(tmp_path) == []
 
