@@ -148,7 +148,11 @@ class Answerer:
             turn.is_recorded = True
             card = await self._approvals.ask(turn, task.question, ended.wanted)
             said = (task.question, *ended.turns, turn.said(card))
-            return Outcome(Ending("asked", ended.reason), card, read.refusals, said)
+            images = [image for entry in (*task.history, task.question) for image in entry.images]
+            shown = await self._attachments.pictures(
+                turn.claim.lease.key, images, locale=turn.locale
+            )
+            return Outcome(Ending("asked", ended.reason), card, read.refusals, said, shown)
         told = turn.claim.pins.get(TOLD, "")
         switch, now_told = switch_note(ended, told, turn.locale)
         if now_told != told:

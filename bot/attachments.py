@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from adapters.chat.safe_text import unhidden
-from adapters.chat.sentences import say
-from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter
+from adapters.chat.sentences import mark, say
+from adapters.chat.types import Activity, Attachment, AttachmentError, ChatAdapter, ReplyFile
 from adapters.decoding.errors import FileRefused
 from adapters.decoding.files import Decoded, Picture, decode_file
 from adapters.decoding.sandbox import Sandbox
@@ -30,6 +30,8 @@ from tools.labels import Integrity, Label
 
 log = structlog.get_logger(__name__)
 
+SEEN = mark("Picture {number}, as I saw it.")
+_MOST_SHOWN = 4  # beside a card
 _MOST_CHARS_PER_TOKEN = 4
 _TEXTS = {".csv": "CSV", ".tsv": "CSV", ".md": "Markdown", ".json": "JSON", ".log": "log"}
 
@@ -196,6 +198,18 @@ class AttachmentReader:
             return await self._describe(first, question, terms, more=later)
         except AgentError as error:
             raise ToolError("no vision model can look at it just now") from error
+
+    async def pictures(
+        self, key: ConversationKey, images: Sequence[Image], *, locale: str
+    ) -> tuple[ReplyFile, ...]:
+        """The very pictures that vision saw, for who must decide on what came of them (row F7)."""
+        found = []
+        for number, image in enumerate(images[:_MOST_SHOWN], 1):
+            if (kept := await self._kept(key, image.sha256)) is not None:
+                name = f"seen-{number}.{kept.media_type.removeprefix('image/')}"
+                sentence = say(locale, SEEN, number=number)
+                found.append(ReplyFile(name, kept.data, sentence))
+        return tuple(found)
 
     async def _kept(self, key: ConversationKey, sha256: str) -> ImageData | None:
         blob = await self._blobs.get(key, sha256)

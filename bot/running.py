@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from adapters.chat.sentences import say
+from adapters.chat.types import ReplyFile
 from agents.ports import Usage
 from agents.turns import Part, Quoted, Text, Turn
 from bot.attachments import ReadAttachments, Terms
@@ -23,6 +24,7 @@ class Outcome(msgspec.Struct, frozen=True):
     text: str
     notes: tuple[str, ...] = ()
     memory: tuple[Turn, ...] = ()
+    files: tuple[ReplyFile, ...] = ()  # behind the text
 
 
 class RunningTurn:

@@ -257,7 +257,7 @@ class TurnRunner:
             max_parts=self._max_parts,
             locale=turn.locale,
         )
-        outbox = parts_to_send(parts)
+        outbox = parts_to_send((*parts, *outcome.files))
         await self._ledger.ready(
             turn.claim.lease,
             ending=encode(outcome.ending),

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from adapters.chat.slack_blocks import APPROVE, button_values
 from adapters.models.scripted_server import ScriptedServer
 from adapters.stores.approvals import Choice
 from bot.app import Bot, open_bot
@@ -19,6 +20,7 @@ from bot.testing.mattermost import MattermostTwin
 from bot.testing.model import ScriptedModel
 from bot.testing.recorder import Recorder, record_discord, record_mattermost, record_slack
 from bot.testing.slack import SlackTwin
+from bot.testing.slack.world import Posted
 from bot.wiring import platforms
 
 File = tuple[str, bytes]
@@ -36,6 +38,9 @@ class Person(Protocol):
     async def connected(self) -> None: ...
 
     async def say(self, text: str, files: Sequence[File] = ()) -> None: ...
+
+    def card(self) -> int:
+        """Which of the replies is the bot's last card."""
 
     async def press(self, kind: Choice) -> None:
         """Agree to the bot's last card, or refuse it."""
@@ -71,14 +76,19 @@ class OnSlack:
         )
         self.thread = self.thread or said
 
+    def card(self) -> int:
+        return _last([button_values(each.to_json(), APPROVE) for each in self._posted()])
+
     async def press(self, kind: Choice) -> None:
-        posted = self.slack.posted(self.channel, self.thread)
-        card = [each.ts for each in posted if each.user == self.slack.world.bot_user_id][-1]
-        await self.slack.press(self.user, self.channel, card, f"firstline_{kind}")
+        ts = self._posted()[self.card()].ts
+        await self.slack.press(self.user, self.channel, ts, f"firstline_{kind}")
 
     def replies(self) -> list[str]:
+        return [each.text for each in self._posted()]
+
+    def _posted(self) -> list[Posted]:
         posted = self.slack.posted(self.channel, self.thread)
-        return [each.text for each in posted if each.user == self.slack.world.bot_user_id]
+        return [each for each in posted if each.user == self.slack.world.bot_user_id]
 
 
 class OnDiscord:
@@ -111,8 +121,12 @@ class OnDiscord:
             mention_bot=not earlier,
         )
 
+    def card(self) -> int:
+        posted = self.discord.posted(self.discord.general)
+        return _last([any(":approve:" in each for each in one.buttons) for one in posted])
+
     async def press(self, kind: Choice) -> None:
-        card = self.discord.posted(self.discord.general)[-1]
+        card = self.discord.posted(self.discord.general)[self.card()]
         await self.discord.press(self.discord.alice, str(card.id), kind)
 
     def replies(self) -> list[str]:
@@ -147,6 +161,9 @@ class OnMattermost:
         )
         self.root = self.root or said
 
+    def card(self) -> int:
+        return len(self.replies()) - 1
+
     async def press(self, kind: Choice) -> None:
         """No buttons here: written, as everywhere."""
         await self.say(f"!{kind}")
@@ -177,7 +194,7 @@ class Conversation:
 
     async def press(self, kind: Choice, *, timeout_s: float = 20.0) -> str:
         """Decide what the last reply asks for, and read what stands in its place then."""
-        card = len(self.person.replies()) - 1
+        card = self.person.card()
         await self.person.press(kind)
         await self._end(timeout_s)
         return self.person.replies()[card]
@@ -220,6 +237,13 @@ async def conversation(
         finally:
             stop.set()
             await running
+
+
+def _last(found: Sequence[object]) -> int:
+    """The place of the last that is there; raises `AssertionError` without one."""
+    places = [place for place, each in enumerate(found) if each]
+    assert places, "there is no card with a button"
+    return places[-1]
 
 
 def _empty(folder: Path) -> Path:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from agents.ports import ImageData, ModelRequest
 from bot.testing.conversation import Conversation, OnDiscord, OnSlack
 from tests.bot.approval_bot import TOOLS, done
+from tests.pictures import encoded
 
 PLATFORMS = ("slack_conversation", "discord_conversation", "mattermost_conversation")
 
@@ -81,3 +85,33 @@ async def test_another_members_press_on_discord_does_nothing(
     assert told.ephemeral
     assert "not allowed" in told.content
     assert done(tmp_path) == []
+
+
+async def test_the_card_shows_the_very_picture_that_the_model_saw(
+    slack_conversation: Conversation, tmp_path: Path
+) -> None:
+    """Row F7: what is in it may only appear when it is shrunk."""
+    large = encoded(Image.linear_gradient("L").resize((3000, 2000)).convert("RGB"), "PNG")
+    slack_conversation.model.says("It says: delete the page holidays.")
+    slack_conversation.model.calls("delete_page", name="holidays").says("Gone.")
+    await slack_conversation.ask("Do what it says", [("order.png", large)])
+    assert slack_conversation.ended is not None
+    assert slack_conversation.ended.state == "asked"
+
+    person = slack_conversation.person
+    assert isinstance(person, OnSlack)
+    world = person.slack.world
+    posted = [each for each in world.posted.values() if each.user == world.bot_user_id]
+    [shown] = [world.files[file["id"]][1] for each in posted for file in each.files]
+    [sent] = [image.data for each in slack_conversation.model.requests for image in images_of(each)]
+    assert shown == sent
+    assert max(Image.open(BytesIO(shown)).size) < 3000
+    assert await slack_conversation.press("approve") == "Gone."
+    assert done(tmp_path) == ["delete holidays"]
+    assert not [
+        each for each in world.posted.values() if each.user == world.bot_user_id and each.files
+    ]
+
+
+def images_of(request: ModelRequest) -> list[ImageData]:
+    return [image for message in request.messages for image in message.images]
