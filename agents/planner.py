@@ -83,8 +83,13 @@ class Planner:
 
     async def run(self, task: PlanTask) -> AsyncGenerator[PlanEvent, None]:
         """Events of the plan; `PlanEnded` is always the last."""
-        has_images = bool(task.question.images) or any(turn.images for turn in task.history)
-        offered = self._toolbox.offered(task.principal, task.place, has_images=has_images)
+        turns = (task.question, *task.history)
+        offered = self._toolbox.offered(
+            task.principal,
+            task.place,
+            has_images=any(turn.images for turn in turns),
+            has_documents=any(turn.documents for turn in turns),
+        )
         tools = tuple(
             tool for tool in offered if self._grants(tool.name, task.principal, task.place)
         )

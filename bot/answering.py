@@ -33,7 +33,7 @@ from bot.recording import Recorder
 from bot.records import Ending, Pressed, decode_step, encode
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
-from tools.contract import Found, Seen, ToolCall, ToolContext
+from tools.contract import Found, Opened, Seen, ToolCall, ToolContext
 from tools.identity import ConversationKey
 from tools.labels import Label, audience_of
 
@@ -222,12 +222,17 @@ class Answerer:
         history = _history(turn, audience)
         told, told_label = about(known, turn.last.place, audience)
         images = [image for entry in (*history, question) for image in entry.images]
+        # The newest turn's first, as its prompt numbers them.
+        documents = [each for entry in (question, *reversed(history)) for each in entry.documents]
 
         async def search(query: str, limit: int) -> list[Found]:
             return list(await self._memory.search(key, query, limit, audience=audience))
 
         async def look(image: int, question: str) -> Seen:
             return await self._attachments.look(key, images, image, question, terms=turn.terms)
+
+        async def open_document(document: int) -> Opened:
+            return await self._attachments.opened(key, documents, document)
 
         def context_for(call: ToolCall) -> ToolContext:
             return ToolContext(
@@ -238,6 +243,7 @@ class Answerer:
                 now=lambda: datetime.fromtimestamp(self._clock(), UTC),
                 search=search,
                 look=look,
+                open_document=open_document,
             )
 
         return PlanTask(

@@ -24,7 +24,7 @@ from agents.ports import ImageData
 from agents.turns import Document, Image
 from agents.vision import Eyes
 from bot.file_sentences import cut_short, pages_left_out, refusal
-from tools.contract import Seen, ToolError
+from tools.contract import Opened, Seen, ToolError
 from tools.identity import ConversationKey
 from tools.labels import Integrity, Label
 
@@ -198,6 +198,18 @@ class AttachmentReader:
             return await self._describe(first, question, terms, more=later)
         except AgentError as error:
             raise ToolError("no vision model can look at it just now") from error
+
+    async def opened(
+        self, key: ConversationKey, documents: Sequence[Document], number: int
+    ) -> Opened:
+        """The whole text of document `number` (1 is the first); raises `ToolError`."""
+        if not 1 <= number <= len(documents):
+            raise ToolError(f"there is no file {number}; there are {len(documents)}")
+        document = documents[number - 1]
+        blob = await self._blobs.get(key, document.sha256)
+        if blob is None:
+            raise ToolError(f"file {number} is no longer kept; ask for it to be sent again")
+        return Opened(document.name, blob.data.decode(errors="replace"), blob.label)
 
     async def pictures(
         self, key: ConversationKey, images: Sequence[Image], *, locale: str

@@ -52,6 +52,20 @@ class Seen(msgspec.Struct, frozen=True):
     label: Label = Label()
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """The whole text of an attached file."""
+
+    name: str
+    text: str
+    label: Label = Label()
+
+
+class OpenDocument(Protocol):
+    """Opens file number `document`, those of the newest message first; raises `ToolError`."""
+
+    async def __call__(self, document: int) -> Opened: ...
+
+
 class ConversationSearch(Protocol):
     """Searches the memory of the running conversation, and of no other."""
 
@@ -75,6 +89,7 @@ class ToolContext:
     now: Callable[[], datetime]  # aware, UTC
     search: ConversationSearch
     look: Look
+    open_document: OpenDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,7 @@ class Tool:
     principals: frozenset[str] = frozenset({"operator", "member"})
     places: frozenset[str] = frozenset({"dm", "private", "public"})
     needs_images: bool = False  # offered only when the conversation holds an image
+    needs_documents: bool = False  # likewise, an attached file with text
 
 
 class Labelled(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ def tool(
     principals: Sequence[str] | frozenset[str] = PEOPLE,
     places: Sequence[str] | frozenset[str] = PLACES,
     needs_images: bool = False,
+    needs_documents: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a function, async or not.
 
@@ -51,6 +52,7 @@ def tool(
             principals=frozenset(principals),
             places=frozenset(places),
             needs_images=needs_images,
+            needs_documents=needs_documents,
         )
 
     return make

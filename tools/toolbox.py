@@ -49,12 +49,21 @@ class Toolbox:
     def get(self, name: str) -> Tool | None:
         return self._tools.get(name)
 
-    def offered(self, principal: Principal, place: Place, *, has_images: bool) -> tuple[Tool, ...]:
+    def offered(
+        self,
+        principal: Principal,
+        place: Place,
+        *,
+        has_images: bool,
+        has_documents: bool = False,
+    ) -> tuple[Tool, ...]:
         """Tools granted here, by name: the same people see the same bytes in the prompt."""
         return tuple(
             tool
             for tool in self._tools.values()
-            if _granted(tool, principal, place) and (has_images or not tool.needs_images)
+            if _granted(tool, principal, place)
+            and (has_images or not tool.needs_images)
+            and (has_documents or not tool.needs_documents)
         )
 
     def check(self, name: str, arguments: object) -> str | None:
@@ -123,13 +132,14 @@ def load_tools(path: Path) -> list[Tool]:
 
 def built_in_tools() -> tuple[Tool, ...]:
     """The tools that come with firstline."""
-    from tools.builtin import arithmetic, clock, conversation_search, look
+    from tools.builtin import arithmetic, clock, conversation_search, look, tables
 
     return (
         arithmetic.calculate,
         clock.current_time,
         conversation_search.search_conversation,
         look.look,
+        tables.inspect_table,
     )
 
 

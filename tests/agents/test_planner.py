@@ -315,7 +315,7 @@ def noting(ran: list[str]) -> Tool:
 
 
 def ten_tools() -> list[Tool]:
-    made = [tool for tool in built_in_tools() if not tool.needs_images]
+    made = [tool for tool in built_in_tools() if not (tool.needs_images or tool.needs_documents)]
     for number in range(10 - len(made)):
 
         async def act(title: str, count: int) -> str:
