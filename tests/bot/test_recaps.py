@@ -59,9 +59,16 @@ async def talking(
         stop.set()
 
 
+def ended(bot: Bot) -> float:
+    """How many turns have ended."""
+    return bot.metrics.registry.get_sample_value("firstline_turn_seconds_count") or 0.0
+
+
 async def say(bot: Bot, chat: Chat, number: int, text: str) -> str:
+    """The reply, once its turn has ended: then a summary that it asks for is under way."""
+    before = ended(bot)
     await bot.inbox.accept(message(text, number=number))
-    await until(lambda: f"t1-{number}" in chat.delivered)
+    await until(lambda: ended(bot) > before)
     return chat.delivered[f"t1-{number}"][0]
 
 
