@@ -14,6 +14,8 @@ Short = Annotated[str, Field(min_length=1, max_length=100)]
 Unit = Literal["km", "miles", "kg", "pounds", "celsius", "fahrenheit", "litres", "gallons"]
 Currency = Literal["EUR", "USD", "GBP", "JPY", "CHF"]
 
+# By name: a tool that is added to firstline does not change what older figures measured.
+_BUILT_IN = {"calculate", "current_time", "search_conversation", "look"}
 _HANDBOOK = {
     "vacation": "Everyone has 28 days of vacation a year.",
     "vpn": "Reset the VPN password on the self-service page.",
@@ -137,4 +139,5 @@ def toolbox() -> Toolbox:
         server_status,
         exchange_rate,
     )
-    return Toolbox((*built_in_tools(), *invented))
+    ours = (tool for tool in built_in_tools() if tool.name in _BUILT_IN)
+    return Toolbox((*ours, *invented))
