@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import structlog
 
@@ -26,11 +26,13 @@ from bot.approvals import NO_LONGER, Approvals, Refusal
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
 from bot.commands import Commands
 from bot.footer import TOLD, switch_note
+from bot.hand_overs import TAKEN_OVER, HandOvers
 from bot.health import Metrics
 from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
 from bot.recording import Recorder
-from bot.records import Ending, Pressed, decode_step, encode
+from bot.records import Ending, Pressed, Says, decode_step, encode
+from bot.reminders import REMINDER, Reminders
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
 from tools.contract import Found, Opened, Seen, ToolCall, ToolContext
@@ -57,15 +59,20 @@ class Answerer:
         local_only: LocalOnly,
         budget: Budget,
         approvals: Approvals,
+        reminders: Reminders,
+        hand_overs: HandOvers,
         recorder: Recorder,
         admits: Callable[[ConversationKey, Author], bool],
+        zone_of: Callable[[str], tzinfo] = lambda channel: UTC,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger, self._memory, self._planner, self._facts = ledger, memory, planner, facts
         self._attachments, self._commands, self._metrics = attachments, commands, metrics
         self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
         self._approvals, self._admits, self._clock = approvals, admits, clock
+        self._zone_of = zone_of
         self._recorder = recorder
+        self._reminders, self._hand_overs = reminders, hand_overs
 
     async def outcome(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -74,6 +81,8 @@ class Answerer:
         if turn.claim.deaths > self._max_deaths:
             return turn.failed("crashed every worker that tried it")
         try:
+            if (says := turn.last.says) is not None:
+                return _said(turn, says)
             if command := self._commands.parse(turn.text):
                 turn.is_command = True
                 asker = Asker(turn.last.principal, is_private=False, locale=turn.locale)
@@ -93,6 +102,18 @@ class Answerer:
         except Exception as error:
             log.exception("turn.crashed", turn=turn.turn_id, error=type(error).__name__)
             return turn.failed(type(error).__name__)
+
+    def silence(self, turn: RunningTurn) -> str:
+        """Why nothing is to be said, or nothing: a person has this, or nobody may hear it."""
+        person, key = turn.last.principal, turn.claim.lease.key
+        if turn.last.says is not None:
+            admitted = person.kind == "bot" or self._admits(
+                key, Author(person.user_id, person.kind)
+            )
+            return "" if admitted else "not admitted any more"
+        if TAKEN_OVER not in turn.claim.pins or self._commands.parse(turn.text):
+            return ""
+        return "a person has taken over"
 
     async def _plan(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -244,6 +265,9 @@ class Answerer:
                 search=search,
                 look=look,
                 open_document=open_document,
+                remind=self._reminders.setter(turn, f"{turn.turn_id}.{call.call_id}"),
+                hand_over=self._hand_overs.caller(turn),
+                zone=self._zone_of(key.channel),
             )
 
         return PlanTask(
@@ -264,6 +288,14 @@ class Answerer:
             about_label=told_label,
             resume=tuple(decode_step(record) for record in turn.claim.steps),
         )
+
+
+def _said(turn: RunningTurn, says: Says) -> Outcome:
+    """The bot's own words; the team's channel does not remember what was said elsewhere."""
+    turn.is_command = True
+    text = say(turn.locale, REMINDER, text=says.text) if says.kind == "reminder" else says.text
+    memory = () if says.kind == "hand_over" else (turn.said(text),)
+    return Outcome(Ending("answered", says.kind), text, (), memory)
 
 
 def _matters(planned: StepPlanned) -> bool:

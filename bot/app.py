@@ -24,17 +24,21 @@ from bot.access import Access, Reread, Source
 from bot.answering import Answerer
 from bot.approvals import Approvals
 from bot.attachments import AttachmentReader
+from bot.channels import zone_of
 from bot.commands import Commands
 from bot.delivery import Delivery, notify
+from bot.hand_overs import HandOvers
 from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.languages import Languages
+from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
 from bot.ratings import Ratings
 from bot.recaps import Recaps
 from bot.recording import Recorder
 from bot.records import Ending, Event
+from bot.reminders import Reminders
 from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
@@ -83,6 +87,7 @@ class Bot:
             stores.blobs,
             stores.changes,
             stores.feedback,
+            stores.reminders,
             retention_days=settings.memory.retention_days,
         )
         self.access = Access(settings)
@@ -90,22 +95,43 @@ class Bot:
         self._recorder = Recorder(stores.journal, clock=clock)
         self._approvals = Approvals(stores.approvals, stores.changes, self._recorder, clock=clock)
         ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
-        commands = Commands(
-            router, stores.ledger, stores.changes, self._local_only, memory, ratings
-        )
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
-        self.inbox = BotInbox(
-            self.access.gate,
+        line = Line(stores.ledger, self._bells, max_waiting=settings.limits.max_waiting)
+        self._zone_of = zone_of(settings.channels, settings.channel_defaults)
+        self._reminders = Reminders(
+            stores.reminders, stores.ledger, line, zone_of=self._zone_of, clock=clock
+        )
+        self._hand_overs = HandOvers(
+            stores.hand_overs,
             stores.ledger,
             stores.changes,
-            self._bells,
+            stores.memory,
+            line,
+            settings.hand_over.channels,
+            clock=clock,
+        )
+        commands = Commands(
+            router,
+            stores.ledger,
+            stores.changes,
+            self._local_only,
+            memory,
+            ratings,
+            self._reminders,
+            self._hand_overs,
+        )
+        self.inbox = BotInbox(
+            self.access.gate,
+            line,
+            stores.changes,
             commands,
             ratings,
             Languages(settings),
             self._approvals,
+            self._hand_overs,
+            self._reminders,
             metrics,
-            max_waiting=settings.limits.max_waiting,
             max_chars=settings.limits.max_message_chars,
             notify=self._notify,
             clock=clock,
@@ -155,6 +181,9 @@ class Bot:
                 counted=self.metrics.budget_spent,
             ),
             approvals=self._approvals,
+            reminders=self._reminders,
+            hand_overs=self._hand_overs,
+            zone_of=self._zone_of,
             recorder=self._recorder,
             admits=self.access.admits,
             clock=self._clock,
@@ -214,6 +243,7 @@ class Bot:
                 *self._rereading(group),
                 group.create_task(self.router.keep_probing(), name="models.probe"),
                 group.create_task(self._recaps.run(), name="memory.recaps"),
+                group.create_task(self._reminders.run(), name="reminders"),
             ]
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")

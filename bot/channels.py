@@ -104,6 +104,13 @@ def rules_of(
     return rule
 
 
+def zone_of(channels: Iterable[ChannelSection], usual: ChannelDefaults) -> Callable[[str], tzinfo]:
+    """The time zone by channel."""
+    zones = {each.id: ZoneInfo(_merged(each, usual).timezone) for each in channels}
+    other = ZoneInfo(usual.timezone)
+    return lambda channel: zones.get(channel, other)
+
+
 def _merged(channel: ChannelSection, usual: ChannelDefaults) -> ChannelDefaults:
     own = channel.model_dump(exclude={"id", "language"}, exclude_none=True)
     return ChannelDefaults(**{**usual.model_dump(), **own})

@@ -14,10 +14,12 @@ from agents.ports import Role
 from agents.routing import Route, Router
 from bot.admission import Asker
 from bot.approvals import NOTHING_OPEN, TOLD
+from bot.hand_overs import HandOvers
 from bot.memory_commands import CHOICES as MEMORY_CHOICES
 from bot.memory_commands import MemoryCommands
 from bot.privacy import PRIVATE, LocalOnly
 from bot.ratings import Ratings
+from bot.reminders import Reminders
 from tools.identity import ConversationKey
 
 _SWITCHED: tuple[Role, ...] = ("planner", "vision")
@@ -40,6 +42,8 @@ class Commands:
         local_only: LocalOnly,
         memory: MemoryCommands,
         ratings: Ratings,
+        reminders: Reminders,
+        hand_overs: HandOvers,
     ) -> None:
         self._router, self._ledger, self._local_only = router, ledger, local_only
         self._changes = changes
@@ -51,6 +55,9 @@ class Commands:
             "memory": memory.run,
             "remember": memory.remember,
             "feedback": ratings.tell,
+            "reminders": reminders.told,
+            "human": hand_overs.by_command,
+            "resolved": hand_overs.resolved_here,
             STOP: self._stop,
             AGAIN: self._again,
             **{choice: partial(self._decided, choice) for choice in TOLD},

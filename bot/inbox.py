@@ -6,9 +6,8 @@ ledger remembers of that event, never by what the platform or the button says.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -17,17 +16,19 @@ from adapters.chat.sentences import mark, say
 from adapters.chat.types import Command, Message, NotAccepted, Press, Receipt
 from adapters.stores.approvals import Choice
 from adapters.stores.changes import Change, Changes, Heard
-from adapters.stores.doorbell import Doorbell
 from adapters.stores.errors import StoreUnavailable
-from adapters.stores.ledger import Acceptance, Ledger
+from adapters.stores.ledger import Acceptance
 from bot.admission import Admitted, Asker, Denied, Gate
 from bot.approvals import CHOICES, DECIDED, NOTHING_OPEN, TOLD, Approvals
 from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
 from bot.follow_ups import asked_again, erasing, read_answered, read_last
+from bot.hand_overs import HandOvers
 from bot.health import Metrics
 from bot.languages import Languages
+from bot.line import Line
 from bot.ratings import Ratings
 from bot.records import Event, encode, turn_id_of
+from bot.reminders import Reminders
 from bot.tidying import tidied
 from tools.identity import ConversationKey
 from tools.labels import label_of
@@ -57,26 +58,25 @@ class BotInbox:
     def __init__(
         self,
         gate: Gate,
-        ledger: Ledger,
+        line: Line,
         changes: Changes,
-        bells: Mapping[str, Doorbell],
         commands: Commands,
         ratings: Ratings,
         languages: Languages,
         approvals: Approvals,
+        hand_overs: HandOvers,
+        reminders: Reminders,
         metrics: Metrics,
         *,
-        max_waiting: int,
         max_chars: int,
         notify: Callable[[Message, str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._gate, self._ledger, self._bells, self._changes = gate, ledger, bells, changes
+        self._gate, self._line, self._changes = gate, line, changes
         self._commands, self._metrics, self._ratings = commands, metrics, ratings
         self._languages, self._approvals = languages, approvals
-        self._max_waiting, self._max_chars = max_waiting, max_chars
-        self._notify, self._clock = notify, clock
-        self._tenants: set[tuple[str, str]] = set()
+        self._hand_overs, self._reminders = hand_overs, reminders
+        self._max_chars, self._notify, self._clock = max_chars, notify, clock
         self._told_busy: dict[str, float] = {}
         self._closed = False
 
@@ -178,6 +178,7 @@ class BotInbox:
                 return
             await self._approvals.drop(heard.key, event_id, user_id=heard.user_id)
             turn_id = turn_id_of(tenant, event_id)
+            await self._reminders.drop(tenant, turn_id)
             change = await self._changes.retract(heard.key, event_id, turn_id=turn_id)
             if (
                 with_answer
@@ -215,6 +216,8 @@ class BotInbox:
             return await self._ratings.rate(
                 heard.key, event_id, press.kind, user_id=who, locale=locale
             )
+        if press.kind == "resolve":  # everyone's who reads what the team reads
+            return await self._hand_overs.resolve(heard.key.tenant, event_id, locale)
         if heard.user_id != who:
             return say(locale, NOT_YOURS)
         if choice := CHOICES.get(press.kind):
@@ -274,48 +277,8 @@ class BotInbox:
         return Event(message, verdict.principal, verdict.place, label, self._clock())
 
     async def _store(self, event: Event, *, is_heard: bool = True) -> Acceptance:
-        message = event.message
-        key, adapter = message.conversation, message.adapter
-        author = message.author.user_id
-        command = self._commands.parse(message.text)
-        # A command, and what is done for another turn, is a turn of its own.
-        alone = command is not None or event.replaces or event.erases or event.pressed
-        mark = "!" if command or event.erases else "="
-        group = f"{mark}{author} {message.event_id}" if alone else f"={author}"
-        if (adapter, key.tenant) not in self._tenants:
-            await self._ledger.serve_tenant(adapter, key.tenant)
-            self._tenants.add((adapter, key.tenant))
-        storing = self._ledger.accept(
-            key,
-            event_id=message.event_id,
-            group=group,
-            record=encode(event),
-            sent_at=message.sent_at,
-            max_waiting=self._max_waiting,
-            author=author,
-            is_heard=is_heard,
-        )
-        return await self._with_ring(adapter, str(key), storing)
-
-    async def _with_ring(
-        self, adapter: str, conversation: str, storing: Awaitable[Acceptance]
-    ) -> Acceptance:
-        bell = self._bells[adapter]
-        if bell.is_in_step:  # a task of its own: its turn comes when the event is on its way
-            ringing = asyncio.create_task(bell.ring(conversation), name="ring")
-            ringing.add_done_callback(lambda done: done.cancelled() or done.exception())
-            try:
-                accepted = await storing
-                await ringing
-            finally:
-                ringing.cancel()  # nothing, once it is done
-            return accepted
-        accepted = await storing
-        try:
-            await bell.ring(conversation)
-        except StoreUnavailable as error:  # what is stored is found without it, only later
-            log.warning("inbox.bell_down", adapter=adapter, error=str(error))
-        return accepted
+        is_command = self._commands.parse(event.message.text) is not None
+        return await self._line.put(event, is_heard=is_heard, is_command=is_command)
 
     def _say_busy(self, message: Message) -> None:
         """One notice a minute for a conversation, beside the ack and not before it."""

@@ -14,6 +14,7 @@ from adapters.stores.changes import Changes
 from adapters.stores.facts import MAX_CHARS, MAX_FACTS, Fact, RedisFacts, UserFacts
 from adapters.stores.feedback import RedisFeedback
 from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary
+from adapters.stores.reminders import RedisReminders
 from agents.summary import Summary
 from agents.turns import Turn
 from bot.admission import Asker
@@ -45,12 +46,13 @@ class MemoryCommands:
         blobs: RedisBlobs,
         changes: Changes,
         feedback: RedisFeedback,
+        reminders: RedisReminders,
         *,
         retention_days: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._memory, self._facts, self._blobs, self._changes = memory, facts, blobs, changes
-        self._feedback = feedback
+        self._feedback, self._reminders = feedback, reminders
         self._retention_days, self._clock = retention_days, clock
 
     async def run(self, key: ConversationKey, argument: str, asker: Asker) -> str:
@@ -129,6 +131,7 @@ class MemoryCommands:
         if what == "me":
             gone = await self._facts.drop(person.tenant, person.user_id)
             await self._feedback.forget(person.tenant, user_id=person.user_id)
+            await self._reminders.forget(person.tenant, user_id=person.user_id)
             return say(
                 locale,
                 "Forgotten: {things} you told me about yourself.",
@@ -144,6 +147,7 @@ class MemoryCommands:
             )
         await self._changes.forget(key)
         await self._feedback.forget(person.tenant, conversation=str(key))
+        await self._reminders.forget(person.tenant, conversation=str(key))
         gone = await self._facts.drop(person.tenant, person.user_id, said_in=str(key))
         if gone:
             return say(

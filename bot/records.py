@@ -34,6 +34,13 @@ class Pressed(msgspec.Struct, frozen=True):
     choice: Literal["approve", "deny"]
 
 
+class Says(msgspec.Struct, frozen=True):
+    """Words of the bot's own, said without a model; a hand-over has its button under it."""
+
+    kind: Literal["reminder", "notice", "hand_over"]
+    text: str
+
+
 class Event(msgspec.Struct, frozen=True):
     """An admitted message, with who said it and where as they were at admission."""
 
@@ -45,6 +52,7 @@ class Event(msgspec.Struct, frozen=True):
     replaces: Answered | None = None  # the question is answered anew, in the place of this reply
     erases: Answered | None = None  # the question was deleted, so this reply goes too
     pressed: Pressed | None = None  # the question goes on, or ends, as somebody decided
+    says: Says | None = None  # nobody asked: this is what the bot has to say
     format: Literal[1] = 1
 
 

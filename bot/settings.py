@@ -45,7 +45,7 @@ from bot.sections import (
     shown_url,
 )
 from bot.settings_errors import SettingsError, problems_of, shown_name
-from bot.tool_sections import ToolsSection
+from bot.tool_sections import HandOverSection, ToolsSection
 
 __all__ = [
     "BUILT_IN_ROUTES",
@@ -122,6 +122,7 @@ class Settings(Section):
     roles: RolesSection = RolesSection()
     planner: PlannerSection = PlannerSection()
     tools: ToolsSection = ToolsSection()
+    hand_over: HandOverSection = HandOverSection()
     limits: LimitsSection = LimitsSection()
     budget: BudgetSection = BudgetSection()
     turns: TurnsSection = TurnsSection()

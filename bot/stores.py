@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.stores import approvals, change_scripts, journal, memory_scripts, redis_doorbell
+from adapters.stores import (
+    approvals,
+    change_scripts,
+    journal,
+    memory_scripts,
+    redis_doorbell,
+    reminders,
+)
 from adapters.stores.approvals import RedisApprovals
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
@@ -21,6 +28,7 @@ from adapters.stores.embedded import embedded_server
 from adapters.stores.errors import StoreRefused
 from adapters.stores.facts import RedisFacts
 from adapters.stores.feedback import KEEP, RedisFeedback
+from adapters.stores.hand_overs import RedisHandOvers
 from adapters.stores.identifies import TAKE, RedisIdentifies
 from adapters.stores.journal import Journal
 from adapters.stores.keys import Keys
@@ -28,6 +36,7 @@ from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from adapters.stores.mending import MEND
 from adapters.stores.redis_doorbell import RedisDoorbell
+from adapters.stores.reminders import RedisReminders
 from adapters.stores.scripts import ALL
 from adapters.stores.sealing import MasterKey, Seal, open_seal
 from adapters.stores.threads import RedisThreads
@@ -53,6 +62,8 @@ class Stores:
     blobs: RedisBlobs
     approvals: RedisApprovals
     journal: Journal
+    reminders: RedisReminders
+    hand_overs: RedisHandOvers
     threads: RedisThreads
     tally: RedisTally
     seal: Seal
@@ -98,7 +109,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(redis.aclose)
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
-            *(*approvals.ALL, *journal.ALL),
+            *(*approvals.ALL, *journal.ALL, *reminders.ALL),
             *(MEND, SPEND, TAKE, KEEP),
         )
         version = await check_server(
@@ -134,6 +145,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisBlobs(batcher, keys, retention_s=kept, seal=seal),
             RedisApprovals(batcher, keys, retention_s=kept, seal=seal),
             Journal(batcher, keys, retention_s=settings.memory.audit_days * 24 * 3600),
+            RedisReminders(batcher, keys, seal=seal),
+            RedisHandOvers(batcher, keys, seal=seal),
             RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),
             seal,

@@ -19,6 +19,7 @@ from bot.sections import (
     fault,
 )
 from tools.contract import Effect, Idempotency
+from tools.toolbox import OPTIONAL
 
 ServerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,15}$")]
 
@@ -28,6 +29,30 @@ def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     if any(host != EVERYONE and not shape.fullmatch(host) for host in hosts):
         raise ValueError('names of hosts such as example.org or *.example.org, or "*" for any')
     return hosts
+
+
+def _teams(channels: dict[str, str]) -> dict[str, str]:
+    shape = re.compile(r"(slack|mattermost)(:[A-Za-z0-9]+)?|discord:[0-9]{1,20}")
+    for named in channels:
+        if not shape.fullmatch(named):
+            raise ValueError(
+                f"{named!r} names no workspace; write slack, slack:T0123 or discord:SERVER_ID"
+            )
+    return channels
+
+
+def _optional(names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := set(names) - set(OPTIONAL):
+        known = ", ".join(OPTIONAL)
+        raise ValueError(f"there is no {min(unknown)!r}; to switch on there are: {known}")
+    return names
+
+
+class HandOverSection(Section):
+    """Where the team reads that a person is needed: a channel by tenant (`"slack:T0123"`,
+    `"discord:GUILD"`), or by platform (`slack`, `mattermost`) for whichever workspace asks."""
+
+    channels: Annotated[dict[str, str], AfterValidator(_teams)] = Field(default_factory=dict)
 
 
 class TicketsSection(Section):
@@ -94,6 +119,7 @@ class SearchSection(Section):
 
 class ToolsSection(Section):
     file: UserPath | None = None
+    enabled: Annotated[Names, AfterValidator(_optional)] = ()  # of those that are off by default
     disabled: Names = ()
     web: WebToolsSection = WebToolsSection()
     search: SearchSection = SearchSection()

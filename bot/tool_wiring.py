@@ -15,7 +15,7 @@ from agents.prompts.planner import prompt_head
 from bot.settings import Settings
 from bot.tool_sections import McpSection, SearchSection, TicketsSection, ToolsSection
 from tools.contract import Tool, ToolError
-from tools.toolbox import Toolbox, ToolboxError, built_in_tools, load_tools
+from tools.toolbox import Toolbox, ToolboxError, built_in_tools, load_tools, optional_tools
 
 if TYPE_CHECKING:
     from adapters.web.search import SearchProvider
@@ -28,7 +28,12 @@ _LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
 def toolbox_of(settings: Settings, more: Iterable[Tool] = ()) -> Toolbox:
     """The built-in tools, those the settings name, the operator's own, and `more`, less those
     switched off."""
-    named = (*_web_tools(settings.tools), *_tickets(settings.tools.tickets))
+    chosen = [*settings.tools.enabled, *(["hand_over"] if settings.hand_over.channels else [])]
+    named = (
+        *optional_tools(chosen),
+        *_web_tools(settings.tools),
+        *_tickets(settings.tools.tickets),
+    )
     tools = [*built_in_tools(), *named, *more]
     if settings.tools.file is not None:
         tools += load_tools(settings.tools.file)

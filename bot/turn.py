@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _LATER_S = 5.0  # a platform that is away is tried again after this
 _GIVE_UP_AFTER_S = 15 * 60.0  # and for this long (reliability row D2)
 _LOOK_EVERY_S = 0.5  # how soon a stop pressed at another process is noticed
+OWN_WORDS = ("command", "reminder", "notice", "hand_over")  # reasons: no model said it
 FORGOTTEN = mark("Forgotten, so I did not answer this.")
 
 
@@ -144,6 +145,8 @@ class TurnRunner:
         try:
             if turn.claim.halt in ("delete", "forget"):
                 return await self._halted(turn, adapter, reply, turn.claim.halt)
+            if turn.claim.ending is None and (why := self._answerer.silence(turn)):
+                return await self._kept(turn, why)
             async with asyncio.TaskGroup() as group:
                 return await self._answered(turn, adapter, reply, group)
         except ExceptionGroup as errors:
@@ -158,6 +161,18 @@ class TurnRunner:
             return Ending("failed", f"dead: {type(error).__name__}")
         except AdapterError as error:
             return self._undelivered(turn, error)
+
+    async def _kept(self, turn: RunningTurn, why: str) -> Ending:
+        """Nothing is said; what people said is remembered all the same."""
+        ending = Ending("refused", why)
+        said = () if turn.last.says else (turn.plain_question(),)
+        await self._ledger.ready(
+            turn.claim.lease,
+            ending=encode(ending),
+            parts=(),
+            memory=[encode_turn(entry) for entry in said],
+        )
+        return ending
 
     def _undelivered(self, turn: RunningTurn, error: AdapterError) -> Ending | None:
         log.warning("turn.undeliverable", turn=turn.turn_id, error=str(error))
@@ -285,8 +300,9 @@ class TurnRunner:
 def _offers(ending: Ending) -> Offers:
     return Offers(
         again=ending.state == "failed",
-        rating=ending.state == "answered" and ending.reason != "command",
+        rating=ending.state == "answered" and ending.reason not in OWN_WORDS,
         press=ending.state == "asked",
+        resolve=ending.reason == "hand_over",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -78,6 +78,18 @@ class Look(Protocol):
     async def __call__(self, image: int, question: str) -> Seen: ...
 
 
+class Remind(Protocol):
+    """Has the bot say `text` here at `at` (aware); raises `ToolError` when too much waits."""
+
+    async def __call__(self, text: str, at: datetime) -> None: ...
+
+
+class HandOver(Protocol):
+    """Calls a person into the running conversation; raises `ToolError` where none can be."""
+
+    async def __call__(self, reason: str, summary: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What the framework hands a tool; nothing of it comes from the model."""
@@ -90,6 +102,9 @@ class ToolContext:
     search: ConversationSearch
     look: Look
     open_document: OpenDocument | None = None
+    remind: Remind | None = None
+    hand_over: HandOver | None = None
+    zone: tzinfo = UTC  # of times that people name here
 
 
 @dataclass(frozen=True, slots=True)

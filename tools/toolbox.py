@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 MAX_RESULT_BYTES = 32 * 1024  # reliability row G8
 RESERVED = frozenset({"final"})  # the planner's own action
+OPTIONAL = ("convert_units", "set_reminder")  # off by default: each tool makes prompts longer
 _UNTRUSTED = Label(Integrity.UNTRUSTED)
 
 
@@ -128,6 +129,19 @@ def load_tools(path: Path) -> list[Tool]:
     if not found:
         raise ToolboxError(f"tools.file: {str(path)!r} defines no tool; decorate one with @tool")
     return found
+
+
+def optional_tools(names: Iterable[str]) -> tuple[Tool, ...]:
+    """Those of `OPTIONAL`, and `hand_over`, by their names; raises `ToolboxError`."""
+    from tools.builtin import hand_over, reminders, units
+
+    known = (hand_over.hand_over, reminders.set_reminder, units.convert_units)
+    found = {tool.name: tool for tool in known}
+    wanted = list(names)
+    for name in wanted:
+        if name not in found:
+            raise ToolboxError(f"there is no tool {name!r} to switch on")
+    return tuple(found[name] for name in dict.fromkeys(wanted))
 
 
 def built_in_tools() -> tuple[Tool, ...]:

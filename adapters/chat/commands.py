@@ -54,6 +54,11 @@ COMMANDS = (
     ),
     CommandSpec("help", mark("Show what the assistant can do")),
     CommandSpec(
+        "human",
+        mark("Ask for a person of the team"),
+        Argument("why", mark("What it is about")),
+    ),
+    CommandSpec(
         "memory",
         mark("Show, export or forget what is remembered"),
         Argument(
@@ -77,7 +82,13 @@ COMMANDS = (
         mark("Let me remember something about you"),
         Argument("what", mark("One sentence about you"), required=True),
     ),
+    CommandSpec(
+        "reminders",
+        mark("Show or cancel what you will be reminded of"),
+        Argument("what", mark("Empty shows them; cancel 1 drops the first")),
+    ),
     CommandSpec("reset", mark("Begin a new conversation")),
+    CommandSpec("resolved", mark("A person is done here: let the assistant answer again")),
     CommandSpec("stop", mark("Stop the answers that are being made for you")),
 )
 MOST_SUGGESTIONS = 25  # what Discord shows (docs.discord.com, autocomplete)

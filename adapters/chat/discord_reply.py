@@ -101,7 +101,7 @@ class DiscordReply:
     ) -> None:
         self._wire, self._pool, self._posted, self._may_show = wire, pool, posted, may_show
         self._channel, self._question = spot_of(message)
-        self._reply_to: int | None = self._question
+        self._reply_to: int | None = self._question if message.message_id else None
         self._title = _title(message.text) if opens_thread(message) else ""
         self._event_id = message.event_id
         self._nonce = nonce_of(message.event_id)
@@ -215,6 +215,7 @@ class DiscordReply:
 
     def _final_buttons(self, offers: Offers) -> Sequence[Button]:
         kinds: list[PressKind] = ["approve", "deny"] if offers.press else []
+        kinds += ["resolve"] if offers.resolve else []
         kinds += ["again"] if offers.again else []
         kinds += ["up", "down"] if offers.rating and self._rating else []
         return [Button(kind, self._event_id, self._stop.locale) for kind in kinds]

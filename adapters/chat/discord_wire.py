@@ -47,6 +47,7 @@ _LABELS = {
     "down": "👎",
     "approve": mark("Approve"),
     "deny": mark("Refuse"),
+    "resolve": mark("Resolved"),
 }
 
 

@@ -16,6 +16,7 @@ STOP = "firstline_stop"
 AGAIN = "firstline_again"
 UP, DOWN = "firstline_up", "firstline_down"
 APPROVE, DENY = "firstline_approve", "firstline_deny"
+RESOLVE = "firstline_resolve"
 PRESSES: Mapping[str, PressKind] = {
     STOP: "stop",
     AGAIN: "again",
@@ -23,6 +24,7 @@ PRESSES: Mapping[str, PressKind] = {
     DOWN: "down",
     APPROVE: "approve",
     DENY: "deny",
+    RESOLVE: "resolve",
 }
 NO_TABLES = frozenset(  # what Slack says where it takes no table after all
     {"invalid_attachments", "invalid_blocks", "invalid_blocks_format", "only_one_table_allowed"}
@@ -34,6 +36,7 @@ _LABELS = {
     DOWN: "👎",
     APPROVE: sentences.mark("Approve"),
     DENY: sentences.mark("Refuse"),
+    RESOLVE: sentences.mark("Resolved"),
 }
 _SAID = {
     UP: sentences.mark("Good answer"),
@@ -84,6 +87,7 @@ def under_answer(event_id: str, offers: Offers, *, rating: bool) -> dict[str, st
     wanted = {
         APPROVE: offers.press,
         DENY: offers.press,
+        RESOLVE: offers.resolve,
         AGAIN: offers.again,
         UP: rated,
         DOWN: rated,

@@ -75,12 +75,13 @@ class Command(msgspec.Struct, frozen=True):
     locale: str = ""
 
 
-PressKind = Literal["stop", "again", "up", "down", "approve", "deny"]
+PressKind = Literal["stop", "again", "up", "down", "approve", "deny", "resolve"]
 
 
 class Press(msgspec.Struct, frozen=True):
     """A button under a reply: `stop` the turn that answers `event_id`, answer it `again`, say
-    how good the answer was (`up`, `down`), agree to what the reply asks for, or refuse it.
+    how good the answer was (`up`, `down`), agree to what the reply asks for, or refuse it; tell
+    that a person has done (`resolve`) what the message called them for.
 
     `channel` is where the button was pressed, as the platform tells it; nothing in it comes
     from the button.
@@ -147,6 +148,7 @@ class Offers(msgspec.Struct, frozen=True):
     again: bool = False  # asks for a new answer
     rating: bool = False  # tell how good it is
     press: bool = False  # agree to what it asks for, or refuse
+    resolve: bool = False  # a person has done what it called them for
 
 
 NO_OFFERS = Offers()

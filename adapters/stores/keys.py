@@ -130,6 +130,17 @@ class Keys:
     def journal_head(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:journal-head"
 
+    def reminders(self, tenant: str) -> str:
+        """What the bot will say later; `later` is the order of it."""
+        return f"{self._root}{tenant_tag(tenant)}:reminders"
+
+    def later(self, tenant: str) -> str:
+        return f"{self._root}{tenant_tag(tenant)}:later"
+
+    def hand_overs(self, tenant: str) -> str:
+        """Conversations that a person has taken over."""
+        return f"{self._root}{tenant_tag(tenant)}:hand-overs"
+
     def feedback(self, tenant: str) -> str:
         return f"{self._root}{tenant_tag(tenant)}:feedback"
 

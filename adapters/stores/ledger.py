@@ -278,14 +278,18 @@ class Ledger:
             self._batcher.command("EXPIRE", name, _TENANTS_TTL_S),
         )
 
-    async def due(self, adapter: str, *, again_ms: int) -> list[str]:
-        """Conversations whose ring or worker was lost; each is given to one sweeper only."""
+    async def tenants(self, adapter: str) -> list[str]:
+        """The tenants that the adapter serves; asked for, they are remembered anew."""
         key = self._keys.tenants(adapter)
         tenants, _ = await asyncio.gather(
             self._batcher.command("SMEMBERS", key),
             self._batcher.command("EXPIRE", key, _TENANTS_TTL_S),
         )
-        names = [self._keys.due(tenant.decode(errors="replace")) for tenant in tenants]
+        return [tenant.decode(errors="replace") for tenant in tenants]
+
+    async def due(self, adapter: str, *, again_ms: int) -> list[str]:
+        """Conversations whose ring or worker was lost; each is given to one sweeper only."""
+        names = [self._keys.due(tenant) for tenant in await self.tenants(adapter)]
         found = await asyncio.gather(
             *(sweep(self._batcher, name, again_ms=again_ms) for name in names)
         )

@@ -62,7 +62,7 @@ _BOUND = {
 _TYPES = {"line": "zset", "steps": "list", "memory": "list", "last": "string"}
 _HASHES = (
     *("turn", "outbox", "recap", "answers", "approvals", "blob"),
-    *("dead", "threads", "facts", "feedback", "installs"),
+    *("dead", "threads", "facts", "feedback", "installs", "reminders", "hand-overs"),
 )
 _FIELDS = {"recap": b"record", "blob": b"data"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from bot.testing.model import ScriptedModel
 from bot.testing.recorder import Recorder, record_discord, record_mattermost, record_slack
 from bot.testing.slack import SlackTwin
 from bot.testing.slack.world import Posted
+from bot.turn import OWN_WORDS
 from bot.wiring import platforms
 
 File = tuple[str, bytes]
@@ -172,14 +174,29 @@ class OnMattermost:
         return self.server.replies(self.channel)
 
 
+class Clock:
+    """The bot's clock: the machine's, and what was set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
 class Conversation:
     """One person's talk with the bot; made by `conversation`."""
 
     def __init__(
-        self, person: Person, model: ScriptedModel, bot: Bot, endings: asyncio.Queue[Ending]
+        self,
+        person: Person,
+        model: ScriptedModel,
+        bot: Bot,
+        endings: asyncio.Queue[Ending],
+        clock: Clock,
     ) -> None:
         self.person, self.model, self.recorder = person, model, person.recorder
-        self.bot, self._endings = bot, endings
+        self.bot, self._endings, self.clock = bot, endings, clock
         self.ended: Ending | None = None  # how the last turn that `ask` waited for ended
 
     async def ask(self, text: str, files: Sequence[File] = (), *, timeout_s: float = 20.0) -> str:
@@ -199,10 +216,33 @@ class Conversation:
         await self._end(timeout_s)
         return self.person.replies()[card]
 
-    async def _end(self, timeout_s: float) -> None:
-        """The end of the next turn that is more than a command."""
+    async def ask_command(self, text: str, *, timeout_s: float = 20.0) -> str:
+        """Type a command such as `!help`, and read its answer."""
+        before = len(self.person.replies())
+        await self.person.say(text)
+        await self.turn_ended("command", timeout_s=timeout_s)
+        return "\n".join(self.person.replies()[before:])
+
+    async def turn_ended(self, reason: str, *, timeout_s: float = 20.0) -> None:
+        """Wait for the end of the next turn that ends for this reason: "command", "reminder"…"""
         async with asyncio.timeout(timeout_s):
-            while (ended := await self._endings.get()).reason == "command":
+            while (ended := await self._endings.get()).reason != reason:
+                pass
+        self.ended = ended
+
+    async def hear(self, text: str, *, timeout_s: float = 20.0) -> str:
+        """Wait until the bot says something unasked that holds `text`, and read it all."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for said in self.person.replies():
+                    if text in said:
+                        return said
+                await asyncio.sleep(0.05)
+
+    async def _end(self, timeout_s: float) -> None:
+        """The end of the next turn that is more than a command, or words of the bot's own."""
+        async with asyncio.timeout(timeout_s):
+            while (ended := await self._endings.get()).reason in OWN_WORDS:
                 pass
         self.ended = ended
 
@@ -220,6 +260,7 @@ async def conversation(
     def ended(event: Event, ending: Ending) -> None:
         endings.put_nowait(ending)
 
+    clock = Clock()
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(ScriptedServer(model))
         known = load_settings(
@@ -227,13 +268,13 @@ async def conversation(
         )
         stores = await stack.enter_async_context(open_stores(known))
         bot = await stack.enter_async_context(
-            open_bot(known, stores, platforms(known, stores), ended=ended)
+            open_bot(known, stores, platforms(known, stores), ended=ended, clock=clock)
         )
         stop = asyncio.Event()
         running = asyncio.create_task(bot.run(stop), name="bot")
         try:
             await person.connected()
-            yield Conversation(person, model, bot, endings)
+            yield Conversation(person, model, bot, endings, clock)
         finally:
             stop.set()
             await running

@@ -14,18 +14,23 @@ from adapters.stores.changes import Changes
 from adapters.stores.connection import connect, server_version
 from adapters.stores.facts import RedisFacts
 from adapters.stores.feedback import RedisFeedback
+from adapters.stores.hand_overs import RedisHandOvers
 from adapters.stores.keys import Keys
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
+from adapters.stores.reminders import RedisReminders
 from agents.errors import RouteRetired
 from agents.ports import ModelBackend, ModelRequest, PromptMessage
 from agents.routing import Router
 from bot.admission import Asker
 from bot.commands import Commands
+from bot.hand_overs import HandOvers
 from bot.health import Metrics
+from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
 from bot.ratings import Ratings
+from bot.reminders import Reminders
 from bot.settings import ModelsSection
 from tests.agents.planning import KEY, PERSON, route
 
@@ -59,10 +64,17 @@ def commands(ledger: Ledger, changes: Changes, router: Router) -> Commands:
         RedisBlobs(batcher, keys),
         changes,
         RedisFeedback(batcher, keys),
+        RedisReminders(batcher, keys),
         retention_days=30,
     )
     ratings = Ratings(RedisFeedback(batcher, keys), changes, Metrics())
-    return Commands(router, ledger, changes, LocalOnly(ModelsSection()), memory, ratings)
+    line = Line(ledger, {}, max_waiting=10)
+    reminders = Reminders(RedisReminders(batcher, keys), ledger, line)
+    hand_overs = HandOvers(
+        RedisHandOvers(batcher, keys), ledger, changes, RedisMemory(batcher, keys), line, {}
+    )
+    local_only = LocalOnly(ModelsSection())
+    return Commands(router, ledger, changes, local_only, memory, ratings, reminders, hand_overs)
 
 
 def answering(name: str) -> ScriptedBackend:
