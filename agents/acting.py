@@ -41,6 +41,11 @@ class Acting:
         tools = [self._toolbox.get(call.name) for call in calls]
         return any(tool is None or tool.effect != "read" for tool in tools)
 
+    def is_foreign(self, name: str) -> bool:
+        """Whether a tool returns strangers' words: from the web, or from another's server."""
+        tool = self._toolbox.get(name)
+        return tool is not None and (tool.effect == "egress" or tool.is_foreign)
+
     async def judge(
         self, run: PlanRun, calls: Sequence[ToolCall], *, pressed: bool = False
     ) -> tuple[Decision, ...]:

@@ -13,17 +13,17 @@ import msgspec
 from agents.ports import ModelRequest, Placement, Usage
 from tools.identity import ConversationKey, Principal
 
-Kind = Literal["user", "channel"]
+Kind = Literal["user", "channel", "tenant"]
 OVER_BUDGET = "the day's token budget is used up"
 _CHARS_PER_TOKEN = 4  # for a call that was broken off before the model counted it
 
 
 class Payer(msgspec.Struct, frozen=True):
-    """Whose budget a turn uses: a person's or a channel's, in one tenant."""
+    """Whose budget a turn uses: a person's, a channel's, or all of the tenant's."""
 
     tenant: str
     kind: Kind
-    name: str  # an id
+    name: str  # an id; empty for the tenant itself
 
 
 class Tally(Protocol):
@@ -41,10 +41,21 @@ class BudgetLimits:
 
     tokens_per_user_day: int = 0
     tokens_per_channel_day: int = 0
+    tokens_per_tenant_day: int = 0
     count_local: bool = False
 
     def of(self, kind: Kind) -> int:
-        return self.tokens_per_user_day if kind == "user" else self.tokens_per_channel_day
+        limit: int = getattr(self, f"tokens_per_{kind}_day")
+        return limit
+
+
+def payers_of(key: ConversationKey, principal: Principal) -> tuple[Payer, ...]:
+    """Who pays for a turn: the person, the channel, and the workspace or server. A direct message
+    has no channel."""
+    payers = [Payer(principal.tenant, "user", principal.user_id)]
+    if key.place != "dm":
+        payers.append(Payer(key.tenant, "channel", key.channel))
+    return (*payers, Payer(key.tenant, "tenant", ""))
 
 
 class Budget:
@@ -62,10 +73,8 @@ class Budget:
         self._limits, self._tally, self._now, self._counted = limits, tally, now, counted
 
     def allowance(self, key: ConversationKey, principal: Principal) -> Allowance | None:
-        """The turn's; None when nothing is limited here. A direct message has no channel."""
-        payers = [Payer(principal.tenant, "user", principal.user_id)]
-        if key.place != "dm":
-            payers.append(Payer(key.tenant, "channel", key.channel))
+        """The turn's; None when nothing is limited here."""
+        payers = payers_of(key, principal)
         limited = tuple(payer for payer in payers if self._limits.of(payer.kind))
         return Allowance(self, limited) if limited else None
 
@@ -116,7 +125,7 @@ class Allowance:
     def sentence(self, kind: Kind) -> str:
         """For the person, once nothing is left that could answer."""
         hours, minutes = divmod(self._budget.minutes_left, 60)
-        whose = "Your" if kind == "user" else "This channel's"
+        whose = {"user": "Your", "channel": "This channel's", "tenant": "This workspace's"}[kind]
         return (
             f"{whose} token budget for today is used up. It starts anew at midnight UTC, in "
             f"{hours} h {minutes:02} min; my operator can raise budget.tokens_per_{kind}_day."

@@ -81,6 +81,10 @@ class Planner:
         """Whether any call is more than a pure read; unknown tools count."""
         return self._acting.has_effect(calls)
 
+    def is_foreign(self, tool: str) -> bool:
+        """Whether what this tool returns is strangers' words."""
+        return self._acting.is_foreign(tool)
+
     async def run(self, task: PlanTask) -> AsyncGenerator[PlanEvent, None]:
         """Events of the plan; `PlanEnded` is always the last."""
         turns = (task.question, *task.history)

@@ -7,7 +7,7 @@ file that can't be read changes nothing, and says so once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,14 @@ class Access:
             return True
         here = place.kind == "dm" or _named(grant.channels, place.channel)
         return here and _named(grant.users, principal.user_id)
+
+    def approvers(self, tools: Iterable[str]) -> frozenset[str] | None:
+        """Who may agree to calls of these tools; None: whoever asked."""
+        grants = (self._grants.get(tool) for tool in tools)
+        lists = [
+            frozenset(each.approvers) for each in grants if each and each.approvers is not None
+        ]
+        return frozenset.intersection(*lists) if lists else None
 
     def admits(self, key: ConversationKey, author: Author) -> bool:
         return isinstance(self.gate.admit(key, author), Admitted)

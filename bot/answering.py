@@ -10,7 +10,8 @@ from datetime import UTC, datetime, tzinfo
 
 import structlog
 
-from adapters.chat.sentences import say
+from adapters.chat.safe_text import visible
+from adapters.chat.sentences import mark, say
 from adapters.chat.types import AdapterError, Author, ChatAdapter
 from adapters.stores.errors import StoreError
 from adapters.stores.facts import RedisFacts, UserFacts
@@ -20,7 +21,7 @@ from agents.budget import Budget
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
 from agents.planner import Planner, PlanTask
 from agents.summary import Summary, flowing
-from agents.turns import Turn
+from agents.turns import Returned, Turn
 from bot.admission import Asker
 from bot.approvals import NO_LONGER, Approvals, Refusal
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
@@ -30,6 +31,7 @@ from bot.hand_overs import TAKEN_OVER, HandOvers
 from bot.health import Metrics
 from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
+from bot.quotas import Quotas, Spent, What
 from bot.recording import Recorder
 from bot.records import Ending, Pressed, Says, decode_step, encode
 from bot.reminders import REMINDER, Reminders
@@ -39,6 +41,8 @@ from tools.contract import Found, Opened, Seen, ToolCall, ToolContext
 from tools.identity import ConversationKey
 from tools.labels import Label, audience_of
 
+UNVOUCHED = mark("built from sources that nobody here vouches for: {sources}")
+_NAMES_SHOWN, _NAME_CHARS = 4, 60
 log = structlog.get_logger(__name__)
 
 
@@ -58,6 +62,7 @@ class Answerer:
         max_deaths: int,
         local_only: LocalOnly,
         budget: Budget,
+        quotas: Quotas,
         approvals: Approvals,
         reminders: Reminders,
         hand_overs: HandOvers,
@@ -72,6 +77,7 @@ class Answerer:
         self._approvals, self._admits, self._clock = approvals, admits, clock
         self._zone_of = zone_of
         self._recorder = recorder
+        self._quotas = quotas
         self._reminders, self._hand_overs = reminders, hand_overs
 
     async def outcome(
@@ -92,6 +98,8 @@ class Answerer:
                 if turn.last.pressed is not None:
                     return await self._go_on(turn, turn.last.pressed, growing)
                 return await self._plan(turn, adapter, growing)
+            except Spent as spent:
+                return Outcome(Ending("refused", "over the day's limit"), str(spent))
             except Refusal as refusal:
                 said = (turn.plain_question(), turn.said(str(refusal)))
                 return Outcome(Ending("refused", "approval"), str(refusal), (), said)
@@ -119,10 +127,13 @@ class Answerer:
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
     ) -> Outcome:
         await self._set_terms(turn, growing)
+        files = [each for event in turn.events for each in event.message.attachments]
+        await self._take(turn, "turns", 1)
+        await self._take(turn, "bytes", sum(each.size_bytes for each in files))
         read = await self._attachments.read(
             adapter,
             turn.claim.lease,
-            [each for event in turn.events for each in event.message.attachments],
+            files,
             turn_id=turn.turn_id,
             label=turn.label,
             terms=turn.terms,
@@ -148,6 +159,12 @@ class Answerer:
         task = replace(task, resume=(*agreed.made, *task.resume), pressed=agreed.planned)
         return await self._worked_out(turn, task, growing, ReadAttachments())
 
+    async def _take(self, turn: RunningTurn, what: What, amount: int) -> None:
+        """Raises `Spent`. What a worker that died has taken is not taken again."""
+        if turn.claim.deaths <= 1:
+            key, person = turn.claim.lease.key, turn.last.principal
+            await self._quotas.take(what, amount, key, person, turn.locale)
+
     async def _set_terms(self, turn: RunningTurn, growing: GrowingReply) -> None:
         turn.terms = Terms(
             turn.claim.pins.get("vision"),
@@ -165,6 +182,7 @@ class Answerer:
     ) -> Outcome:
         ended = await self._follow(turn, task, growing)
         if ended.wanted is not None:
+            await self._take(turn, "presses", 1)
             await self._recorder.asked(turn, ended.wanted)
             turn.is_recorded = True
             card = await self._approvals.ask(turn, task.question, ended.wanted)
@@ -189,10 +207,28 @@ class Answerer:
             (
                 *read.refusals,
                 *(say(turn.locale, note) for note in ended.notes),
+                *self._unvouched(task, ended, turn.locale),
                 *filter(None, (switch,)),
             ),
             (task.question, *ended.turns),
         )
+
+    def _unvouched(self, task: PlanTask, ended: PlanEnded, locale: str) -> list[str]:
+        """A note that names what strangers wrote and the answer may rest on (row G11)."""
+        if ended.state != "answered":
+            return []
+        files = [each.name for each in task.question.documents]
+        asked = [
+            part.result.name
+            for turn in ended.turns
+            for part in turn.parts
+            if isinstance(part, Returned) and not part.result.is_error
+        ]
+        found = list(dict.fromkeys((*files, *filter(self._planner.is_foreign, asked))))
+        if not found:
+            return []
+        shown = ", ".join(visible(name)[:_NAME_CHARS] for name in found[:_NAMES_SHOWN])
+        return [say(locale, UNVOUCHED, sources=shown)]
 
     async def _is_local_only(self, turn: RunningTurn) -> bool:
         """Decided before any model is asked; who speaks once binds what others say later."""

@@ -34,6 +34,7 @@ from bot.languages import Languages
 from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
+from bot.quotas import Quotas
 from bot.ratings import Ratings
 from bot.recaps import Recaps
 from bot.recording import Recorder
@@ -93,7 +94,13 @@ class Bot:
         self.access = Access(settings)
         self._reread = Reread(source, self.access.take) if source else None
         self._recorder = Recorder(stores.journal, clock=clock)
-        self._approvals = Approvals(stores.approvals, stores.changes, self._recorder, clock=clock)
+        self._approvals = Approvals(
+            stores.approvals,
+            stores.changes,
+            self._recorder,
+            approvers=self.access.approvers,
+            clock=clock,
+        )
         ratings = Ratings(stores.feedback, stores.changes, metrics, clock=clock)
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
@@ -175,11 +182,17 @@ class Bot:
             max_deaths=settings.turns.max_deaths,
             local_only=self._local_only,
             budget=Budget(
-                BudgetLimits(**settings.budget.model_dump()),
+                BudgetLimits(
+                    settings.budget.tokens_per_user_day,
+                    settings.budget.tokens_per_channel_day,
+                    settings.budget.tokens_per_tenant_day,
+                    count_local=settings.budget.count_local,
+                ),
                 stores.tally,
-                now=lambda: datetime.now(UTC),
+                now=self._now,
                 counted=self.metrics.budget_spent,
             ),
+            quotas=Quotas(settings.budget, stores.tally, now=self._now),
             approvals=self._approvals,
             reminders=self._reminders,
             hand_overs=self._hand_overs,
@@ -204,6 +217,9 @@ class Bot:
             ended=ended,
             clock=self._clock,
         )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then let running turns end; raises `AdapterError` when every

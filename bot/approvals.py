@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -26,7 +26,7 @@ from bot.follow_ups import read_answered
 from bot.recording import Recorder
 from bot.records import Answered, Event, Pressed, Step, encode
 from bot.running import RunningTurn
-from tools.identity import ConversationKey
+from tools.identity import ConversationKey, Principal
 from tools.rules import hash_of
 
 log = structlog.get_logger(__name__)
@@ -40,6 +40,7 @@ TOO_MANY = mark(
 )
 EXPIRED = mark("That request has expired. Nothing was done; ask again if you still want it.")
 DECIDED = mark("That was decided already.")
+NOT_YOURS = mark("Only who asked can do that.")
 NOTHING_OPEN = mark("Nothing waits for you here.")
 REFUSED = mark("You refused, so nothing was done.")
 APPROVED = mark("Approved; I am doing it now.")
@@ -80,15 +81,21 @@ class Approvals:
         changes: Changes,
         recorder: Recorder,
         *,
+        approvers: Callable[[Iterable[str]], frozenset[str] | None] = lambda tools: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._changes, self._clock = store, changes, clock
-        self._recorder = recorder
+        self._recorder, self._approvers = recorder, approvers
 
     async def ask(self, turn: RunningTurn, question: Turn, wanted: Wanted) -> str:
         """Keep the step and return its card; raises `Refusal` when it can't be asked for."""
         try:
-            card = card_of(wanted, minutes=int(OPEN_S // 60), locale=turn.locale)
+            card = card_of(
+                wanted,
+                minutes=int(OPEN_S // 60),
+                locale=turn.locale,
+                approvers=self._approvers(call.name for call in wanted.planned.calls),
+            )
         except CardTooLong as error:
             raise Refusal(
                 say(turn.locale, CARD_TOO_LONG, chars=error.chars, most=MOST_CHARS)
@@ -115,21 +122,43 @@ class Approvals:
         return card
 
     async def decide(
-        self, key: ConversationKey, event_id: str, choice: Choice, *, user_id: str
+        self, key: ConversationKey, event_id: str, choice: Choice, *, asker: str, person: Principal
     ) -> tuple[str, Event | None]:
         """A sentence for who pressed, and the event to store when the choice holds.
 
-        The same choice pressed again gives the same event, which the ledger knows.
+        `asker` is whose question it is. The same choice pressed again gives the same event, which
+        the ledger knows.
         """
-        held = await self._store.decide(key, event_id, choice, user_id=user_id)
+        approval = await self._read(key, event_id)
+        if not self._may_decide(approval, choice, asker, person):
+            await self._recorder.pressed(
+                key, event_id, user_id=person.user_id, choice=choice, held="not theirs"
+            )
+            return NOT_YOURS, None
+        held = await self._store.decide(key, event_id, choice, user_id=asker)
         log.info("approval.pressed", choice=choice, held=held)
-        await self._recorder.pressed(key, event_id, user_id=user_id, choice=choice, held=held)
+        await self._recorder.pressed(
+            key, event_id, user_id=person.user_id, choice=choice, held=held
+        )
         if held != choice:
             return EXPIRED if held in ("late", "gone") else DECIDED, None
-        approval = await self._read(key, event_id)
         if approval is None:
             return EXPIRED, None
         return "", await self._event(key, event_id, approval, choice)
+
+    def _may_decide(
+        self, approval: Approval | None, choice: Choice, asker: str, person: Principal
+    ) -> bool:
+        """Who asked, unless the operator named approvers; what they asked they may always refuse.
+
+        An approver is a member: never a bot, a guest, or somebody of another organisation.
+        """
+        is_theirs = person.user_id == asker
+        tools = [call.name for call in approval.planned.calls] if approval else []
+        named = self._approvers(tools)
+        if named is None or (is_theirs and choice == "deny"):
+            return is_theirs
+        return person.user_id in named and person.kind in ("member", "operator")
 
     async def drop(self, key: ConversationKey, event_id: str, *, user_id: str) -> None:
         """The question is gone, and with it what was asked for because of it."""
@@ -138,11 +167,15 @@ class Approvals:
     async def newest(
         self, key: ConversationKey, user_id: str
     ) -> tuple[ConversationKey, str] | None:
-        """What waits for this person here; a command in a channel speaks for its threads too."""
+        """What waits for this person here; a command in a channel speaks for its threads too.
+
+        Else what waits here for anybody: they may be one of its approvers.
+        """
         for found in await self._store.open_for(key.tenant, user_id):
             if found.key == key or (key.thread is None and found.key.channel == key.channel):
                 return found.key, found.event_id
-        return None
+        waiting = await self._store.open_in(key)
+        return (key, waiting) if waiting is not None else None
 
     async def agreed(self, turn: RunningTurn, pressed: Pressed) -> Approval:
         """What exactly was agreed to; raises `Refusal` for what may not be done any more."""

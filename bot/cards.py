@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from adapters.chat.safe_text import visible
 from adapters.chat.sentences import mark, say
@@ -21,6 +21,7 @@ _BACKTICK = "\\u0060"  # in JSON the same character, which can't close the fence
 ASKS = mark("I need your OK before I do this:")
 READ = mark("Before that I read:")
 MIXED = mark("Look closely: letters of several alphabets in one word: {words}")
+ONLY = mark("Only these people may agree to it: {users}")
 HOW = mark(
     "Press a button, or write `!approve` or `!deny`, within {minutes} minutes. Nothing is done "
     "before."
@@ -39,7 +40,9 @@ class CardTooLong(Exception):
         self.chars = chars
 
 
-def card_of(wanted: Wanted, *, minutes: int, locale: str) -> str:
+def card_of(
+    wanted: Wanted, *, minutes: int, locale: str, approvers: Iterable[str] | None = None
+) -> str:
     """Markdown whose structure is ours alone; raises `CardTooLong`."""
     shown = [_call(call) for call in _asked_for(wanted)]
     if (chars := sum(map(len, shown))) > MOST_CHARS:
@@ -50,6 +53,9 @@ def card_of(wanted: Wanted, *, minutes: int, locale: str) -> str:
         blocks.append(f"⚠️ {say(locale, MIXED, words=told)}")
     if wanted.sources:
         blocks.append("\n".join([say(locale, READ), "```", *_sources(wanted.sources), "```"]))
+    if approvers is not None:
+        named = ", ".join(f"`{user}`" for user in sorted(approvers)) or "–"
+        blocks.append(say(locale, ONLY, users=named))
     blocks.append(say(locale, HOW, minutes=minutes))
     return "\n\n".join(blocks)
 

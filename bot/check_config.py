@@ -160,7 +160,7 @@ def _approved(settings: Settings) -> dict[str, Effect]:
 def _granted(grant: GrantSection | None) -> str:
     if grant is None:
         return "all of them"
-    lists = (("users", grant.users), ("channels", grant.channels))
+    lists = (("users", grant.users), ("channels", grant.channels), ("approvers", grant.approvers))
     told = [f"{name}: {_allowed(ids)}" for name, ids in lists if ids is not None]
     return "; ".join(told) or "all of them"
 

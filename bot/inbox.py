@@ -19,7 +19,7 @@ from adapters.stores.changes import Change, Changes, Heard
 from adapters.stores.errors import StoreUnavailable
 from adapters.stores.ledger import Acceptance
 from bot.admission import Admitted, Asker, Denied, Gate
-from bot.approvals import CHOICES, DECIDED, NOTHING_OPEN, TOLD, Approvals
+from bot.approvals import CHOICES, DECIDED, NOT_YOURS, NOTHING_OPEN, TOLD, Approvals
 from bot.commands import AGAIN, AGAIN_TOLD, DONE, NOTHING, STOP, Commands
 from bot.follow_ups import asked_again, erasing, read_answered, read_last
 from bot.hand_overs import HandOvers
@@ -30,7 +30,7 @@ from bot.ratings import Ratings
 from bot.records import Event, encode, turn_id_of
 from bot.reminders import Reminders
 from bot.tidying import tidied
-from tools.identity import ConversationKey
+from tools.identity import ConversationKey, Principal
 from tools.labels import label_of
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,6 @@ _RECEIPTS = {
     Acceptance.FULL: Receipt.FULL,
 }
 _AT_ONCE = {(name, "") for name in (STOP, AGAIN, *CHOICES)}
-NOT_YOURS = mark("Only who asked can do that.")
 TOO_OLD = mark("That is too long ago.")
 NOTHING_TO_STOP = mark("There is nothing to stop any more.")
 NOT_THE_LAST = mark("Only the newest answer here can be given anew.")
@@ -218,11 +217,13 @@ class BotInbox:
             )
         if press.kind == "resolve":  # everyone's who reads what the team reads
             return await self._hand_overs.resolve(heard.key.tenant, event_id, locale)
+        if choice := CHOICES.get(press.kind):
+            excuse = await self._decided(
+                heard.key, event_id, choice, asker=heard.user_id, person=verdict.principal
+            )
+            return say(locale, excuse) if excuse else ""
         if heard.user_id != who:
             return say(locale, NOT_YOURS)
-        if choice := CHOICES.get(press.kind):
-            excuse = await self._decided(heard.key, event_id, choice, user_id=who)
-            return say(locale, excuse) if excuse else ""
         if press.kind == "stop":
             stopped = await self._changes.stop(heard.key, event_id)
             return "" if stopped else say(locale, NOTHING_TO_STOP)
@@ -255,16 +256,21 @@ class BotInbox:
 
     async def _decided_newest(self, key: ConversationKey, choice: Choice, verdict: Admitted) -> str:
         """Decide what waits for who says so here; returns why nothing could be decided."""
-        who = verdict.principal.user_id
-        waiting = await self._approvals.newest(key, who)
+        waiting = await self._approvals.newest(key, verdict.principal.user_id)
         if waiting is None:
             return NOTHING_OPEN
-        return await self._decided(*waiting, choice, user_id=who)
+        where, event_id = waiting
+        heard = await self._changes.heard(where.tenant, event_id)
+        asker = heard.user_id if heard is not None else ""
+        excuse = await self._decided(where, event_id, choice, asker=asker, person=verdict.principal)
+        return NOTHING_OPEN if excuse == NOT_YOURS else excuse
 
     async def _decided(
-        self, key: ConversationKey, event_id: str, choice: Choice, *, user_id: str
+        self, key: ConversationKey, event_id: str, choice: Choice, *, asker: str, person: Principal
     ) -> str:
-        excuse, event = await self._approvals.decide(key, event_id, choice, user_id=user_id)
+        excuse, event = await self._approvals.decide(
+            key, event_id, choice, asker=asker, person=person
+        )
         if event is None:
             return excuse
         accepted = await self._store(event, is_heard=False)

@@ -99,6 +99,7 @@ def _home(path: Path) -> Path:
     return path.expanduser()
 
 
+Amount = Annotated[int, Field(ge=0, le=10**12)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 SlackWorkspaces = Annotated[Names, ids(r"[TE][A-Z0-9]+", "T0123ABCD")]
 SlackChannels = Annotated[Names, ids(r"[CGD][A-Z0-9]+", "C0123ABCD")]
@@ -286,10 +287,21 @@ class LimitsSection(Section):
 
 
 class BudgetSection(Section):
-    """Tokens in a day of UTC; 0 is no limit. Local routes are free unless `count_local`."""
+    """What one day of UTC may cost; 0 is no limit. Tokens of local routes are free unless
+    `count_local`; presses are the cards that ask for one."""
 
-    tokens_per_user_day: int = Field(default=0, ge=0, le=10**12)
-    tokens_per_channel_day: int = Field(default=0, ge=0, le=10**12)
+    tokens_per_user_day: Amount = 0
+    tokens_per_channel_day: Amount = 0
+    tokens_per_tenant_day: Amount = 0
+    turns_per_user_day: Amount = 0
+    turns_per_channel_day: Amount = 0
+    turns_per_tenant_day: Amount = 0
+    bytes_per_user_day: Amount = 0
+    bytes_per_channel_day: Amount = 0
+    bytes_per_tenant_day: Amount = 0
+    presses_per_user_day: Amount = 0
+    presses_per_channel_day: Amount = 0
+    presses_per_tenant_day: Amount = 0
     count_local: bool = False
 
 

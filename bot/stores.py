@@ -19,7 +19,7 @@ from adapters.stores import (
 from adapters.stores.approvals import RedisApprovals
 from adapters.stores.batching import Batcher, Replicas, commands_of
 from adapters.stores.blobs import RedisBlobs
-from adapters.stores.budget import SPEND, RedisTally
+from adapters.stores.budget import SPEND, TAKE_QUOTA, RedisTally
 from adapters.stores.changes import Changes
 from adapters.stores.connection import Redis, check_server, connect, connect_cluster
 from adapters.stores.dead import DeadLetters
@@ -110,7 +110,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         all_scripts = (
             *(*ALL, *change_scripts.ALL, *memory_scripts.ALL, *redis_doorbell.ALL),
             *(*approvals.ALL, *journal.ALL, *reminders.ALL),
-            *(MEND, SPEND, TAKE, KEEP),
+            *(MEND, SPEND, TAKE_QUOTA, TAKE, KEEP),
         )
         version = await check_server(
             redis,

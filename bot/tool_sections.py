@@ -93,6 +93,7 @@ class GrantSection(Section):
 
     users: PlatformUsers | None = None
     channels: PlatformIds | None = None
+    approvers: PlatformUsers | None = None  # who may press, in the place of who asked
 
 
 class WebToolsSection(Section):

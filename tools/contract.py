@@ -128,6 +128,7 @@ class Tool:
     places: frozenset[str] = frozenset({"dm", "private", "public"})
     needs_images: bool = False  # offered only when the conversation holds an image
     needs_documents: bool = False  # likewise, an attached file with text
+    is_foreign: bool = False  # run by another's server: the reply says that it was used
 
 
 class Labelled(msgspec.Struct, frozen=True):

@@ -91,4 +91,5 @@ def _tool(connection: Connection, offered: Offered, pin: Pin) -> Tool:
         effect=pin.effect,
         idempotency=pin.idempotency,
         timeout_s=CALL_S + 1,
+        is_foreign=True,
     )

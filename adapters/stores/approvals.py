@@ -127,6 +127,19 @@ class RedisApprovals:
         members = await self._batcher.command("ZRANGE", name, 0, -1, "REV")
         return [found for member in members if (found := _parsed(member)) is not None]
 
+    async def open_in(self, key: ConversationKey) -> str | None:
+        """The event of the newest card here that nobody has decided, whoever asked."""
+        fields = await self._batcher.command("HKEYS", self._keys.approvals(key))
+        decided = {each[3:] for each in fields if each.startswith(b"by:")}
+        waiting = [each[5:] for each in fields if each.startswith(b"till:")]
+        waiting = [each for each in waiting if each not in decided]
+        if not waiting:
+            return None
+        name = self._keys.approvals(key)
+        tills = await self._batcher.command("HMGET", name, *(b"till:" + each for each in waiting))
+        _, newest = max(zip((int(till or 0) for till in tills), waiting, strict=True))
+        return bytes(newest).decode(errors="replace")
+
     async def drop(self, key: ConversationKey, event_id: str, *, user_id: str) -> None:
         """Nobody can decide it any more, nor what its press led to; what was not done is not
         done. The events of presses are named after the first, with a '!' behind it."""

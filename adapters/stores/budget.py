@@ -23,6 +23,22 @@ return 1
     completes=True,
 )
 
+# KEYS counters · ARGV amount, ttl_s, limit of each counter
+# 0 when it was taken, else which counter has too little left; then nothing is taken.
+TAKE_QUOTA = Script(
+    """
+local spent = {}
+for n, counter in ipairs(KEYS) do
+  spent[n] = tonumber(redis.call('GET', counter)) or 0
+  if spent[n] + ARGV[1] > tonumber(ARGV[2 + n]) then return n end
+end
+for n, counter in ipairs(KEYS) do
+  redis.call('SET', counter, string.format('%.0f', spent[n] + ARGV[1]), 'EX', ARGV[2])
+end
+return 0
+"""
+)
+
 
 class RedisTally:
     """Implements `agents.budget.Tally`. Methods raise `StoreUnavailable`."""
@@ -34,6 +50,19 @@ class RedisTally:
         names = (self._keys.spent(each.tenant, day, each.kind, each.name) for each in payers)
         found = await asyncio.gather(*(self._batcher.command("GET", name) for name in names))
         return [_count(value) for value in found]
+
+    async def take(
+        self, limits: Sequence[tuple[Payer, int]], day: str, what: str, amount: int
+    ) -> Payer | None:
+        """Take `amount` from all, who are of one tenant; or from none, and say who has too
+        little left."""
+        names = [
+            self._keys.spent(each.tenant, day, f"{each.kind}-{what}", each.name)
+            for each, _ in limits
+        ]
+        words = [amount, _TTL_S, *(limit for _, limit in limits)]
+        short = int(await self._batcher.run(TAKE_QUOTA, names, words))
+        return limits[short - 1][0] if short else None
 
     async def add(self, payers: Sequence[Payer], day: str, tokens: int) -> None:
         """One script a tenant: a person's and their channel's counters move together."""

@@ -43,7 +43,7 @@ class Kept:
 class Bank:
     def __init__(self, *, user: int = 0, channel: int = 0, count_local: bool = False) -> None:
         self.now, self.tally = EVENING, Kept()
-        limits = BudgetLimits(user, channel, count_local)
+        limits = BudgetLimits(user, channel, count_local=count_local)
         self.budget = Budget(limits, self.tally, now=lambda: self.now)
 
     def allowance(self, key: ConversationKey = KEY) -> Allowance | None:

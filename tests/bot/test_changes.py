@@ -14,7 +14,8 @@ from adapters.models.scripted import Reply, ScriptedBackend, Step
 from adapters.stores.ledger import Claim
 from agents.ports import ModelRequest
 from bot.app import Bot
-from bot.inbox import NOT_THE_LAST, NOT_YOURS, NOTHING_TO_STOP, TOO_OLD
+from bot.approvals import NOT_YOURS
+from bot.inbox import NOT_THE_LAST, NOTHING_TO_STOP, TOO_OLD
 from tests.bot.test_bot import Chat, bot_with, message, settings_in, until
 from tools.identity import ConversationKey, tenant_of
 

@@ -13,7 +13,8 @@ import pytest
 from adapters.chat.types import Addressing, Author, Command, Message, NotAccepted, Press, Receipt
 from adapters.models.scripted import ScriptedBackend, demo_policy
 from bot.app import Bot
-from bot.inbox import NOT_ALLOWED, NOT_YOURS, TOO_OLD
+from bot.approvals import NOT_YOURS
+from bot.inbox import NOT_ALLOWED, TOO_OLD
 from tests.bot.approval_bot import Chat, done, with_tools
 from tests.bot.test_bot import bot_with, until
 from tests.bot.test_fingers import ALLOW, ASKER, HERE, T1, T2

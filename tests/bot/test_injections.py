@@ -128,7 +128,8 @@ async def test_an_order_remembered_from_an_earlier_turn_waits_for_a_press_too(
     backend = obeying(ATTACKS[attack], first=final("I read it."))
     acts, chat = await carried_out(tmp_path, backend, [reads, later])
 
-    assert chat.delivered["C1:1.0"] == ["I read it."]
+    [said] = chat.delivered["C1:1.0"]
+    assert said.startswith("I read it.\n\n_built from sources that nobody here vouches for: ")
     assert acts == []
     assert "I need your OK" in chat.delivered["C1:2.0"][0]
 

@@ -31,7 +31,7 @@ async def test_a_build_for_another_engine_lies_apart_and_says_how_to_use_it(
     tmp_path: Path,
 ) -> None:
     shown = io.StringIO()
-    console = Console(file=shown, width=200)
+    console = Console(file=shown, width=1000)  # the folder of a test may have a long name
     files = {"Phi-3.5-mini-instruct-Q4_K_M.gguf": b"weights"}
     async with serving(Hub("bartowski/Phi-3.5-mini-instruct-GGUF", files)) as hub:
         await pull_model(

@@ -197,7 +197,8 @@ async def test_an_approved_tool_is_offered_and_its_words_make_the_next_effect_wa
 ) -> None:
     model = slack_conversation.model
     model.calls("shop__stock", article="saw").says("Three.")
-    assert await slack_conversation.ask("How many saws?") == "Three."
+    said = await slack_conversation.ask("How many saws?")
+    assert said == "Three.\n\n_built from sources that nobody here vouches for: shop__stock_"
 
     told = "\n".join(message.text for message in model.requests[-1].messages)
     assert "3 saw in stock" in told
