@@ -15,6 +15,7 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.decoding.sandbox import Sandbox
+from adapters.stores.retention import TenantPurge
 from agents.budget import Budget, BudgetLimits
 from agents.planner import PlanLimits, Planner
 from agents.routing import Router
@@ -31,6 +32,7 @@ from bot.hand_overs import HandOvers
 from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.languages import Languages
+from bot.leaving import Leaving
 from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
@@ -116,6 +118,14 @@ class Bot:
             stores.memory,
             line,
             settings.hand_over.channels,
+            clock=clock,
+        )
+        self.leaving = Leaving(
+            stores.leaving,
+            stores.ledger,
+            stores.changes,
+            TenantPurge(stores.redis, stores.batcher, stores.keys),
+            has_left=self._has_left,
             clock=clock,
         )
         commands = Commands(
@@ -251,6 +261,10 @@ class Bot:
         asked = getattr(self.adapters.get(adapter), "paused", None)
         return asked(tenant) if asked is not None else ""
 
+    def _has_left(self, adapter: str, tenant: str) -> bool:
+        asked = getattr(self.adapters.get(adapter), "has_left", None)
+        return asked is not None and bool(asked(tenant))
+
     async def work(self, stop: asyncio.Event) -> None:
         """Answer what is in the ledger until `stop`, without listening for more."""
         async with asyncio.TaskGroup() as group:
@@ -260,6 +274,7 @@ class Bot:
                 group.create_task(self.router.keep_probing(), name="models.probe"),
                 group.create_task(self._recaps.run(), name="memory.recaps"),
                 group.create_task(self._reminders.run(), name="reminders"),
+                group.create_task(self.leaving.run(tuple(self.adapters)), name="leaving"),
             ]
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")

@@ -32,6 +32,7 @@ from adapters.stores.hand_overs import RedisHandOvers
 from adapters.stores.identifies import TAKE, RedisIdentifies
 from adapters.stores.journal import Journal
 from adapters.stores.keys import Keys
+from adapters.stores.leaving import RedisLeaving
 from adapters.stores.ledger import Ledger
 from adapters.stores.memory import RedisMemory
 from adapters.stores.mending import MEND
@@ -64,6 +65,7 @@ class Stores:
     journal: Journal
     reminders: RedisReminders
     hand_overs: RedisHandOvers
+    leaving: RedisLeaving
     threads: RedisThreads
     tally: RedisTally
     seal: Seal
@@ -147,6 +149,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             Journal(batcher, keys, retention_s=settings.memory.audit_days * 24 * 3600),
             RedisReminders(batcher, keys, seal=seal),
             RedisHandOvers(batcher, keys, seal=seal),
+            RedisLeaving(batcher, keys),
             RedisThreads(batcher, keys, retention_s=kept, seal=seal),
             RedisTally(batcher, keys),
             seal,

@@ -121,6 +121,10 @@ class DiscordAdapter:
             return ""
         return "the bot was removed from the server"
 
+    def has_left(self, tenant: str) -> bool:
+        """Whether the platform told us that the bot was removed there."""
+        return bool(self.paused(tenant))
+
     def _removed(self, guild_id: int) -> None:
         tenant = tenant_in(guild_id)
         log.error("discord.removed", tenant=tenant, remedy="invite the bot again, if wanted")

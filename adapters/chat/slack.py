@@ -120,6 +120,10 @@ class SlackAdapter:
         """Why nothing can be said in this tenant now, or nothing."""
         return self._teams.paused(tenant)
 
+    def has_left(self, tenant: str) -> bool:
+        """Whether the platform told us that the app was removed there."""
+        return self._teams.has_left(tenant)
+
     async def run(self, inbox: Inbox) -> None:
         """Feed `inbox` until cancelled; raises `AdapterError` when a token is refused."""
         try:

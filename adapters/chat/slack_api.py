@@ -21,7 +21,7 @@ from adapters.chat.types import DeliveryError, NotAccepted
 log = structlog.get_logger(__name__)
 
 CALL_TIMEOUT_S = 15.0
-_ABSENT = frozenset({"app_uninstalled", "not_installed", "tokens_revoked"})
+ABSENT = frozenset({"app_uninstalled", "not_installed", "tokens_revoked"})
 LOOK_AGAIN_S = 60.0  # after a refused token: it may have been given back
 
 Tokens = Callable[[], Awaitable[str]]  # the token as it is now; empty when there is none
@@ -159,7 +159,7 @@ class SlackApi:
             return
         if not token:
             self.refuse("not_installed")
-        elif self.refused in _ABSENT or token != self._refused_token:
+        elif self.refused in ABSENT or token != self._refused_token:
             self.restore()
 
     def refuse(self, reason: str, token: str = "") -> None:

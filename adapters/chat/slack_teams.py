@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from adapters.chat.slack_api import TOKEN_ERRORS, SlackApi, SlackCallError, token_of
+from adapters.chat.slack_api import ABSENT, TOKEN_ERRORS, SlackApi, SlackCallError, token_of
 from adapters.chat.slack_installs import Installation, InstallRecords, Installs
 from adapters.chat.slack_socket import insist
 from adapters.chat.slack_workspace import Bot, Setup, Workspace
@@ -46,6 +46,14 @@ class Teams:
     def paused(self, tenant: str) -> str:
         known = self._known.get(self._team_of(tenant))
         return known.api.paused if known is not None else ""
+
+    def has_left(self, tenant: str) -> bool:
+        """Whether the app was removed there; a token that the operator set is theirs to mend."""
+        known = self._known.get(self._team_of(tenant))
+        if known is None:
+            return False
+        gone = ABSENT if self.installs is not None else {"app_uninstalled"}
+        return known.api.refused in gone
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:

@@ -50,6 +50,7 @@ _OF_ALL: dict[str, tuple[str, Life]] = {
     "identifies": ("zset", "expires"),
     "installs": ("hash", "stays"),
     "installs-changed": ("string", "stays"),
+    "leaving": ("zset", "stays"),
     "once": ("string", "expires"),
 }
 

@@ -157,6 +157,10 @@ class Keys:
     def tenants(self, adapter: str) -> str:
         return f"{self._root}tenants:{adapter}"
 
+    def leaving(self) -> str:
+        """Tenants that removed the bot, by when that was noticed."""
+        return f"{self._root}leaving"
+
     def installs(self, adapter: str) -> str:
         """Where the app was installed, each record sealed."""
         return f"{self._root}installs:{adapter}"
