@@ -128,6 +128,11 @@ class Planner:
         async with aclosing(self._resumed(run)) as events:
             async for event in events:
                 yield event
+        if run.task.first and run.step == 0:
+            run.step = 1
+            planned = StepPlanned(1, "", run.task.first, "")
+            yield planned
+            yield await self._acting.run_calls(run, planned)
         while self._clock() <= run.deadline:
             run.step += 1
             run.must_finish = run.must_finish or run.step >= self._limits.max_steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
@@ -140,3 +140,25 @@ async def complete(backend: ModelBackend, request: ModelRequest) -> tuple[str, F
             elif isinstance(item, Finish):
                 finish = item
     return "".join(text), finish
+
+
+Kind = Literal["query", "passage"]
+
+
+class Embedder(Protocol):
+    """Texts as vectors whose dot product says how near they are. Raises `BackendError`."""
+
+    @property
+    def name(self) -> str:
+        """Tells models apart: vectors of two names can't be compared."""
+        ...
+
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Sequence[Sequence[float]]:
+        """One normalised vector for each text, in their order."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """By its own tokenizer, or an estimate that is rather too high."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -6,40 +6,47 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime, tzinfo
 
 import structlog
 
 from adapters.chat.safe_text import visible
 from adapters.chat.sentences import mark, say
-from adapters.chat.types import AdapterError, Author, ChatAdapter
+from adapters.chat.types import Activity, AdapterError, Author, ChatAdapter
 from adapters.stores.errors import StoreError
 from adapters.stores.facts import RedisFacts, UserFacts
 from adapters.stores.ledger import Ledger
-from adapters.stores.memory import RedisMemory, UnknownFormat, decode_summary, decode_turns
 from agents.budget import Budget
 from agents.events import AnswerDelta, CallsReturned, PlanEnded, RouteSwitched, StepPlanned, Waiting
 from agents.planner import Planner, PlanTask
-from agents.summary import Summary, flowing
-from agents.turns import Returned, Turn
+from agents.turns import Returned
 from bot.admission import Asker
 from bot.approvals import NO_LONGER, Approvals, Refusal
 from bot.attachments import AttachmentReader, ReadAttachments, Terms
+from bot.channels import Mode
 from bot.commands import Commands
 from bot.footer import TOLD, switch_note
-from bot.hand_overs import TAKEN_OVER, HandOvers
+from bot.hand_overs import TAKEN_OVER
 from bot.health import Metrics
-from bot.memory_commands import about
 from bot.privacy import PRIVATE_BY, LocalOnly
 from bot.quotas import Quotas, Spent, What
 from bot.recording import Recorder
-from bot.records import Ending, Pressed, Says, decode_step, encode
-from bot.reminders import REMINDER, Reminders
+from bot.records import Ending, Pressed, Says, encode
+from bot.reminders import REMINDER
 from bot.reply import GrowingReply
 from bot.running import Outcome, RunningTurn
-from tools.contract import Found, Opened, Seen, ToolCall, ToolContext
+from bot.support import (
+    NOT_THERE,
+    SEARCH,
+    Support,
+    first_call,
+    is_question,
+    query_of,
+    searched,
+    verified,
+)
+from bot.tasks import Tasks
+from tools.contract import ToolError
 from tools.identity import ConversationKey
-from tools.labels import Label, audience_of
 
 UNVOUCHED = mark("built from sources that nobody here vouches for: {sources}")
 _NAMES_SHOWN, _NAME_CHARS = 4, 60
@@ -53,7 +60,6 @@ class Answerer:
         self,
         *,
         ledger: Ledger,
-        memory: RedisMemory,
         facts: RedisFacts,
         planner: Planner,
         attachments: AttachmentReader,
@@ -64,21 +70,20 @@ class Answerer:
         budget: Budget,
         quotas: Quotas,
         approvals: Approvals,
-        reminders: Reminders,
-        hand_overs: HandOvers,
+        tasks: Tasks,
         recorder: Recorder,
+        support: Support | None,
+        mode_of: Callable[[str], Mode],
         admits: Callable[[ConversationKey, Author], bool],
-        zone_of: Callable[[str], tzinfo] = lambda channel: UTC,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger, self._memory, self._planner, self._facts = ledger, memory, planner, facts
+        self._ledger, self._planner, self._facts = ledger, planner, facts
         self._attachments, self._commands, self._metrics = attachments, commands, metrics
         self._max_deaths, self._local_only, self._budget = max_deaths, local_only, budget
         self._approvals, self._admits, self._clock = approvals, admits, clock
-        self._zone_of = zone_of
+        self._support, self._mode_of, self._tasks = support, mode_of, tasks
         self._recorder = recorder
         self._quotas = quotas
-        self._reminders, self._hand_overs = reminders, hand_overs
 
     async def outcome(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -111,17 +116,38 @@ class Answerer:
             log.exception("turn.crashed", turn=turn.turn_id, error=type(error).__name__)
             return turn.failed(type(error).__name__)
 
-    def silence(self, turn: RunningTurn) -> str:
-        """Why nothing is to be said, or nothing: a person has this, or nobody may hear it."""
+    async def silence(self, turn: RunningTurn) -> str:
+        """Why nothing is to be said, or nothing: a person has this, nobody may hear it, or nobody
+        asked and the documents don't hold the answer. Raises `StoreUnavailable`."""
         person, key = turn.last.principal, turn.claim.lease.key
         if turn.last.says is not None:
             admitted = person.kind == "bot" or self._admits(
                 key, Author(person.user_id, person.kind)
             )
             return "" if admitted else "not admitted any more"
-        if TAKEN_OVER not in turn.claim.pins or self._commands.parse(turn.text):
+        if self._commands.parse(turn.text):
             return ""
-        return "a person has taken over"
+        if TAKEN_OVER in turn.claim.pins:
+            return "a person has taken over"
+        return await self._unasked(turn)
+
+    async def _unasked(self, turn: RunningTurn) -> str:
+        mode = self._mode_of(turn.claim.lease.key.channel)
+        if mode == "off":
+            return "switched off here"
+        if turn.last.message.addressing != "overheard":
+            return ""
+        if not is_question(turn.text):
+            return "nobody asked anything"
+        if mode == "always":
+            return ""
+        if self._support is None or not self._support.topics(turn):
+            return "no documents to be sure by"
+        try:
+            turn.found = await self._support.look_up(turn, turn.plain_question(), ())
+        except ToolError:
+            return "the documents can't be searched"
+        return "" if turn.found.is_answerable else NOT_THERE
 
     async def _plan(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -145,8 +171,36 @@ class Answerer:
             said = " ".join(read.refusals)
             said = said or say(turn.locale, "Your message was empty. What can I do for you?")
             return Outcome(Ending("refused", "nothing to answer"), said)
-        task = self._task(turn, question, await self._known(turn))
+        task = self._tasks.build(turn, question, await self._known(turn))
+        if self._support is not None and self._support.topics(turn):
+            return await self._supported(turn, self._support, task, growing, read)
         return await self._worked_out(turn, task, growing, read)
+
+    async def _supported(
+        self,
+        turn: RunningTurn,
+        support: Support,
+        task: PlanTask,
+        growing: GrowingReply,
+        read: ReadAttachments,
+    ) -> Outcome:
+        """Looked up before the model is asked: what the documents don't hold, it is not asked."""
+        query = query_of(task.question, task.history)
+        growing.activity(Activity(SEARCH, "running"))
+        try:
+            found = turn.found or await support.look_up(turn, task.question, task.history)
+        except ToolError:
+            growing.activity(Activity(SEARCH, "failed"))
+            return await self._worked_out(turn, task, growing, read)
+        growing.activity(Activity(SEARCH, "done"))
+        if not found.is_answerable and not read.images and not task.resume:
+            text = support.not_there(turn, found)
+            said = (task.question, turn.said(text))
+            return Outcome(Ending("answered", NOT_THERE), text, read.refusals, said)
+        growing.holds_text = True  # nobody reads what was not checked
+        await searched(support, turn, query)
+        task = replace(task, first=(first_call(query),))
+        return await self._worked_out(turn, task, growing, read, strictly=found.is_answerable)
 
     async def _go_on(self, turn: RunningTurn, pressed: Pressed, growing: GrowingReply) -> Outcome:
         """Do exactly what a person agreed to, and answer; raises `Refusal`."""
@@ -155,7 +209,7 @@ class Answerer:
         if not self._admits(turn.claim.lease.key, Author(person.user_id, person.kind)):
             raise Refusal(say(turn.locale, NO_LONGER))
         await self._set_terms(turn, growing)
-        task = self._task(turn, agreed.question, await self._known(turn))
+        task = self._tasks.build(turn, agreed.question, await self._known(turn))
         task = replace(task, resume=(*agreed.made, *task.resume), pressed=agreed.planned)
         return await self._worked_out(turn, task, growing, ReadAttachments())
 
@@ -178,9 +232,17 @@ class Answerer:
         return await self._facts.read(person.tenant, person.user_id, fields)
 
     async def _worked_out(
-        self, turn: RunningTurn, task: PlanTask, growing: GrowingReply, read: ReadAttachments
+        self,
+        turn: RunningTurn,
+        task: PlanTask,
+        growing: GrowingReply,
+        read: ReadAttachments,
+        *,
+        strictly: bool = False,
     ) -> Outcome:
         ended = await self._follow(turn, task, growing)
+        if turn.passages and ended.state == "answered":
+            ended = verified(turn, ended, task.question.text, strictly=strictly)
         if ended.wanted is not None:
             await self._take(turn, "presses", 1)
             await self._recorder.asked(turn, ended.wanted)
@@ -273,58 +335,6 @@ class Answerer:
                         return event
         raise RuntimeError("the plan ended without its last event")
 
-    def _task(self, turn: RunningTurn, question: Turn, known: UserFacts) -> PlanTask:
-        key, audience = turn.claim.lease.key, audience_of(turn.last.place, turn.last.principal)
-        summary = _summary(turn, audience)
-        history = _history(turn, audience)
-        told, told_label = about(known, turn.last.place, audience)
-        images = [image for entry in (*history, question) for image in entry.images]
-        # The newest turn's first, as its prompt numbers them.
-        documents = [each for entry in (question, *reversed(history)) for each in entry.documents]
-
-        async def search(query: str, limit: int) -> list[Found]:
-            return list(await self._memory.search(key, query, limit, audience=audience))
-
-        async def look(image: int, question: str) -> Seen:
-            return await self._attachments.look(key, images, image, question, terms=turn.terms)
-
-        async def open_document(document: int) -> Opened:
-            return await self._attachments.opened(key, documents, document)
-
-        def context_for(call: ToolCall) -> ToolContext:
-            return ToolContext(
-                principal=turn.last.principal,
-                place=turn.last.place,
-                conversation=key,
-                call_key=f"{turn.turn_id}:{call.call_id}",
-                now=lambda: datetime.fromtimestamp(self._clock(), UTC),
-                search=search,
-                look=look,
-                open_document=open_document,
-                remind=self._reminders.setter(turn, f"{turn.turn_id}.{call.call_id}"),
-                hand_over=self._hand_overs.caller(turn),
-                zone=self._zone_of(key.channel),
-            )
-
-        return PlanTask(
-            conversation=key,
-            principal=turn.last.principal,
-            place=turn.last.place,
-            history=history,
-            question=question,
-            pin=turn.claim.pins.get("planner"),
-            local_only=turn.terms.local_only,
-            allowance=turn.terms.allowance,
-            turn_id=turn.turn_id,
-            now=datetime.fromtimestamp(self._clock(), UTC),
-            context_for=context_for,
-            summary=summary.text if summary else "",
-            summary_label=summary.label if summary else Label(),
-            about=told,
-            about_label=told_label,
-            resume=tuple(decode_step(record) for record in turn.claim.steps),
-        )
-
 
 def _said(turn: RunningTurn, says: Says) -> Outcome:
     """The bot's own words; the team's channel does not remember what was said elsewhere."""
@@ -336,30 +346,6 @@ def _said(turn: RunningTurn, says: Says) -> Outcome:
 
 def _matters(planned: StepPlanned) -> bool:
     return any(decision.verdict != "allow" for decision in planned.decisions)
-
-
-def _history(turn: RunningTurn, audience: str) -> tuple[Turn, ...]:
-    """What was said before and may be repeated here; an answer that is to be replaced was never
-    given."""
-    replaced = turn.last.replaces
-    turns = decode_turns(turn.claim.memory)
-    if replaced is not None:
-        turns = tuple(each for each in turns if each.turn_id != replaced.turn_id)
-    told = flowing(turns, audience)
-    if len(told) < len(turns):
-        log.info("memory.withheld", turn=turn.turn_id, entries=len(turns) - len(told))
-    return told
-
-
-def _summary(turn: RunningTurn, audience: str) -> Summary | None:
-    try:
-        summary = decode_summary(turn.claim.recap.record)
-    except UnknownFormat:
-        return None  # told by the reader, and left as it is
-    if summary is not None and not summary.label.may_flow_to(audience):
-        log.info("memory.withheld", turn=turn.turn_id, recap=True)
-        return None
-    return summary
 
 
 def _seen(read: ReadAttachments, locale: str) -> str:

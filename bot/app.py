@@ -16,7 +16,7 @@ import structlog
 from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.decoding.sandbox import Sandbox
 from adapters.stores.retention import TenantPurge
-from agents.budget import Budget, BudgetLimits
+from agents.budget import Budget
 from agents.planner import PlanLimits, Planner
 from agents.routing import Router
 from agents.summary import Summarizer
@@ -25,18 +25,19 @@ from bot.access import Access, Reread, Source
 from bot.answering import Answerer
 from bot.approvals import Approvals
 from bot.attachments import AttachmentReader
-from bot.channels import zone_of
+from bot.channels import support_of, zone_of
 from bot.commands import Commands
 from bot.delivery import Delivery, notify
 from bot.hand_overs import HandOvers
 from bot.health import Metrics
 from bot.inbox import BotInbox
+from bot.knowledge import Knowledge, open_knowledge
 from bot.languages import Languages
 from bot.leaving import Leaving
 from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
-from bot.quotas import Quotas
+from bot.quotas import Quotas, token_limits
 from bot.ratings import Ratings
 from bot.recaps import Recaps
 from bot.recording import Recorder
@@ -46,6 +47,8 @@ from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
 from bot.stores import Stores
+from bot.support import Support
+from bot.tasks import Tasks
 from bot.tool_wiring import mcp_tools, tell_prompt_size, toolbox_of
 from bot.turn import TurnRunner
 from bot.worker import Worker
@@ -73,6 +76,7 @@ class Bot:
         role: ProcessRole = "all",
         source: Source | None = None,
         more_tools: Iterable[Tool] = (),
+        knowledge: Knowledge | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -156,7 +160,11 @@ class Bot:
         self._recaps = Recaps(
             stores.memory, stores.ledger, Summarizer(router), self._local_only, metrics
         )
-        toolbox = toolbox_of(settings, more_tools)
+        self._rule_of = rule_of = support_of(settings.channels, settings.channel_defaults)
+        self._support = (
+            Support(knowledge, rule_of, self._hand_overs.has_team) if knowledge else None
+        )
+        toolbox = toolbox_of(settings, more_tools, with_knowledge=knowledge is not None)
         self._runner = None if role == "intake" else self._turn_runner(commands, toolbox, ended)
 
     def _turn_runner(
@@ -172,42 +180,45 @@ class Bot:
         )
         persona = settings.planner.persona
         tell_prompt_size(toolbox, persona)
+        attachments = AttachmentReader(
+            stores.blobs,
+            Eyes(self.router),
+            max_bytes=settings.limits.max_attachment_bytes,
+            max_count=settings.limits.max_attachments,
+            max_document_tokens=settings.limits.max_document_tokens,
+            sandbox=self.sandbox,
+        )
         answerer = Answerer(
             ledger=stores.ledger,
-            memory=stores.memory,
             facts=stores.facts,
             planner=Planner(
                 self.router, toolbox, limits, persona=persona, grants=self.access.granted
             ),
-            attachments=AttachmentReader(
-                stores.blobs,
-                Eyes(self.router),
-                max_bytes=settings.limits.max_attachment_bytes,
-                max_count=settings.limits.max_attachments,
-                max_document_tokens=settings.limits.max_document_tokens,
-                sandbox=self.sandbox,
-            ),
+            attachments=attachments,
             commands=commands,
             metrics=self.metrics,
             max_deaths=settings.turns.max_deaths,
             local_only=self._local_only,
             budget=Budget(
-                BudgetLimits(
-                    settings.budget.tokens_per_user_day,
-                    settings.budget.tokens_per_channel_day,
-                    settings.budget.tokens_per_tenant_day,
-                    count_local=settings.budget.count_local,
-                ),
+                token_limits(settings.budget),
                 stores.tally,
                 now=self._now,
                 counted=self.metrics.budget_spent,
             ),
             quotas=Quotas(settings.budget, stores.tally, now=self._now),
             approvals=self._approvals,
-            reminders=self._reminders,
-            hand_overs=self._hand_overs,
-            zone_of=self._zone_of,
+            tasks=Tasks(
+                memory=stores.memory,
+                attachments=attachments,
+                reminders=self._reminders,
+                hand_overs=self._hand_overs,
+                support=self._support,
+                zone_of=self._zone_of,
+                clock=self._clock,
+            ),
             recorder=self._recorder,
+            support=self._support,
+            mode_of=lambda channel: self._rule_of(channel).mode,
             admits=self.access.admits,
             clock=self._clock,
         )
@@ -366,6 +377,9 @@ async def open_bot(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(router.aclose)
         served = () if role == "intake" else await stack.enter_async_context(mcp_tools(settings))
+        knowledge = None
+        if role != "intake":
+            knowledge = await stack.enter_async_context(open_knowledge(settings))
         bot = Bot(
             settings,
             stores,
@@ -376,6 +390,7 @@ async def open_bot(
             role=role,
             source=source,
             more_tools=served,
+            knowledge=knowledge,
             clock=clock,
         )
         stack.push_async_callback(bot.sandbox.aclose)

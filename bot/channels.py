@@ -6,15 +6,16 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
 
 from adapters.chat.sentences import Language
 from adapters.chat.types import ChannelRule, ChannelRules, ReplyIn
-from bot.sections import Section, fault
+from bot.sections import Names, Section, fault
 
+Mode = Literal["off", "mention", "confident", "always"]
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -44,6 +45,13 @@ def _timezone(value: str) -> str:
     return value
 
 
+class SupportRule(NamedTuple):
+    """Which documents answers in a channel rest on, and when the bot speaks there."""
+
+    topics: tuple[str, ...] = ()
+    mode: Mode = "mention"
+
+
 class ChannelDefaults(Section):
     """What holds where no `[[channels]]` says otherwise."""
 
@@ -52,6 +60,8 @@ class ChannelDefaults(Section):
     answer_posts: bool = False
     quiet: Annotated[str, AfterValidator(_window)] = ""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    mode: Mode = "mention"
+    knowledge: Names = ()
 
 
 class ChannelSection(Section):
@@ -63,6 +73,8 @@ class ChannelSection(Section):
     answer_posts: bool | None = None
     quiet: Annotated[str, AfterValidator(_window)] | None = None
     timezone: Annotated[str, AfterValidator(_timezone)] | None = None
+    mode: Mode | None = None
+    knowledge: Names | None = None
     language: Language | None = None
 
 
@@ -99,9 +111,25 @@ def rules_of(
     def rule(channel: str) -> ChannelRule:
         found = merged.get(channel, usual)
         heard = found.follow_ups and not is_quiet(found.quiet, ZoneInfo(found.timezone), clock())
-        return ChannelRule(heard, found.reply_in, found.answer_posts)
+        overhears = found.mode in ("confident", "always") and not is_quiet(
+            found.quiet, ZoneInfo(found.timezone), clock()
+        )
+        return ChannelRule(heard, found.reply_in, found.answer_posts, overhears)
 
     return rule
+
+
+def support_of(
+    channels: Iterable[ChannelSection], usual: ChannelDefaults
+) -> Callable[[str], SupportRule]:
+    """The rule of support by channel; direct messages are as where nothing is set."""
+    rules = {each.id: _support(_merged(each, usual)) for each in channels}
+    other = _support(usual)
+    return lambda channel: rules.get(channel, other)
+
+
+def _support(found: ChannelDefaults) -> SupportRule:
+    return SupportRule(found.knowledge, found.mode)
 
 
 def zone_of(channels: Iterable[ChannelSection], usual: ChannelDefaults) -> Callable[[str], tzinfo]:

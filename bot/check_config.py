@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.errors import RouteRetired
+from bot.knowledge import knowledge_file
 from bot.known_models import check_served
 from bot.settings import EVERYONE, Settings, secret_file_warnings, settings_files, shown_url
 from bot.tables import report_console, report_table
@@ -48,7 +49,9 @@ def print_config(
 
 
 def _unknown_tools(settings: Settings) -> list[str]:
-    known = {tool.name for tool in toolbox_of(settings).tools} | set(_approved(settings))
+    known = {tool.name for tool in toolbox_of(settings, with_knowledge=True).tools} | set(
+        _approved(settings)
+    )
     return [
         f"tools.grants.{name}: there is no tool of that name"
         for name in settings.tools.grants
@@ -138,7 +141,7 @@ def _who_may_do_what(settings: Settings) -> Table:
     table = report_table(
         "Who may do what, where", "tool", "effect", "people", "places", "granted to", "press"
     )
-    for tool in toolbox_of(settings).tools:
+    for tool in toolbox_of(settings, with_knowledge=knowledge_file(settings).exists()).tools:
         grant = settings.tools.grants.get(tool.name)
         people, places = ", ".join(sorted(tool.principals)), ", ".join(sorted(tool.places))
         _row(table, tool.name, tool.effect, people, places, _granted(grant), _PRESS[tool.effect])

@@ -25,6 +25,7 @@ from bot.cli_frame import (
     start_logs,
     stop,
 )
+from bot.cli_knowledge import knowledge_app
 from bot.cli_mcp import mcp_app
 from bot.cli_memory import memory_app
 from bot.cli_models import models_app
@@ -49,6 +50,7 @@ app.add_typer(memory_app, name="memory")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(mcp_app, name="mcp")
 app.add_typer(audit_app, name="audit")
+app.add_typer(knowledge_app, name="knowledge")
 
 RoleOption = Annotated[
     ProcessRole,

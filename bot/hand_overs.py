@@ -74,6 +74,9 @@ class HandOvers:
         self._store, self._ledger, self._changes, self._memory = store, ledger, changes, memory
         self._line, self._channels, self._clock = line, channels, clock
 
+    def has_team(self, tenant: str) -> bool:
+        return self._team_of(tenant) is not None
+
     def caller(self, turn: RunningTurn) -> HandOver:
         """What a tool of this turn may call a person with; a second call calls nobody else."""
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from adapters.chat.sentences import mark, say
 from adapters.stores.budget import RedisTally
-from agents.budget import Kind, Payer, payers_of
+from agents.budget import BudgetLimits, Kind, Payer, payers_of
 from bot.settings import BudgetSection
 from tools.identity import ConversationKey, Principal
 
@@ -26,6 +26,15 @@ WHOSE: Mapping[Kind, str] = {
     "channel": mark("this channel"),
     "tenant": mark("this workspace"),
 }
+
+
+def token_limits(budget: BudgetSection) -> BudgetLimits:
+    return BudgetLimits(
+        budget.tokens_per_user_day,
+        budget.tokens_per_channel_day,
+        budget.tokens_per_tenant_day,
+        budget.count_local,
+    )
 
 
 class Spent(Exception):

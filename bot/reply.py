@@ -32,6 +32,7 @@ class GrowingReply:
         self._position: int | None = None  # in the model's line
         self._waits_long = False
         self.has_text = False
+        self.holds_text = False  # what is not checked yet is not shown
 
     @property
     def text(self) -> str:
@@ -39,6 +40,9 @@ class GrowingReply:
         return self._text
 
     def add_text(self, delta: str) -> None:
+        if self.holds_text:
+            self.settled()
+            return
         self._text += unhidden(delta)
         self.has_text = True
         self.settled()

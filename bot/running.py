@@ -12,8 +12,10 @@ from agents.ports import Usage
 from agents.turns import Part, Quoted, Text, Turn
 from bot.attachments import ReadAttachments, Terms
 from bot.hold import Hold
+from bot.knowledge import Found
 from bot.recaps import Wish
 from bot.records import Answered, Ending, Event, Last, turn_id_of
+from tools.contract import Passage
 from tools.labels import Integrity, join_labels
 
 
@@ -51,6 +53,8 @@ class RunningTurn:
         self.fill = 0.0  # see `PlanEnded.fill`
         self.is_command = False
         self.is_recorded = False  # the audit log has something of it, and so hears of its end
+        self.passages: list[Passage] = []  # of documents, by the numbers the answer cites
+        self.found: Found | None = None  # what was looked up before anything was shown
         self.posted = dict(self.claim.posted)  # message ids of the parts that are out
 
     @property

@@ -25,10 +25,13 @@ log = structlog.get_logger(__name__)
 _LARGE_PROMPT_TOKENS = 2000  # by an estimate that is up to 60 % too high
 
 
-def toolbox_of(settings: Settings, more: Iterable[Tool] = ()) -> Toolbox:
+def toolbox_of(
+    settings: Settings, more: Iterable[Tool] = (), *, with_knowledge: bool = False
+) -> Toolbox:
     """The built-in tools, those the settings name, the operator's own, and `more`, less those
     switched off."""
     chosen = [*settings.tools.enabled, *(["hand_over"] if settings.hand_over.channels else [])]
+    chosen += ["search_knowledge"] if with_knowledge else []
     named = (
         *optional_tools(chosen),
         *_web_tools(settings.tools),

@@ -145,7 +145,7 @@ class TurnRunner:
         try:
             if turn.claim.halt in ("delete", "forget"):
                 return await self._halted(turn, adapter, reply, turn.claim.halt)
-            if turn.claim.ending is None and (why := self._answerer.silence(turn)):
+            if turn.claim.ending is None and (why := await self._answerer.silence(turn)):
                 return await self._kept(turn, why)
             async with asyncio.TaskGroup() as group:
                 return await self._answered(turn, adapter, reply, group)
@@ -165,7 +165,8 @@ class TurnRunner:
     async def _kept(self, turn: RunningTurn, why: str) -> Ending:
         """Nothing is said; what people said is remembered all the same."""
         ending = Ending("refused", why)
-        said = () if turn.last.says else (turn.plain_question(),)
+        unsaid = turn.last.says is not None or turn.last.message.addressing == "overheard"
+        said = () if unsaid else (turn.plain_question(),)
         await self._ledger.ready(
             turn.claim.lease,
             ending=encode(ending),

@@ -78,6 +78,23 @@ class Look(Protocol):
     async def __call__(self, image: int, question: str) -> Seen: ...
 
 
+class Passage(msgspec.Struct, frozen=True):
+    """A passage of the team's documents; `number` is what an answer cites it by."""
+
+    number: int
+    title: str
+    heading: str
+    text: str
+    url: str = ""
+    label: Label = Label()
+
+
+class KnowledgeSearch(Protocol):
+    """Searches what everyone who reads the reply may read; numbers go on through a turn."""
+
+    async def __call__(self, query: str, limit: int) -> list[Passage]: ...
+
+
 class Remind(Protocol):
     """Has the bot say `text` here at `at` (aware); raises `ToolError` when too much waits."""
 
@@ -104,6 +121,7 @@ class ToolContext:
     open_document: OpenDocument | None = None
     remind: Remind | None = None
     hand_over: HandOver | None = None
+    knowledge: KnowledgeSearch | None = None
     zone: tzinfo = UTC  # of times that people name here
 
 

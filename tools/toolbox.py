@@ -132,10 +132,16 @@ def load_tools(path: Path) -> list[Tool]:
 
 
 def optional_tools(names: Iterable[str]) -> tuple[Tool, ...]:
-    """Those of `OPTIONAL`, and `hand_over`, by their names; raises `ToolboxError`."""
-    from tools.builtin import hand_over, reminders, units
+    """Those of `OPTIONAL`, and those that other settings bring, by their names; raises
+    `ToolboxError`."""
+    from tools.builtin import hand_over, knowledge, reminders, units
 
-    known = (hand_over.hand_over, reminders.set_reminder, units.convert_units)
+    known = (
+        hand_over.hand_over,
+        knowledge.search_knowledge,
+        reminders.set_reminder,
+        units.convert_units,
+    )
     found = {tool.name: tool for tool in known}
     wanted = list(names)
     for name in wanted:

@@ -16,7 +16,7 @@ REMEMBERED = 10_000
 STEPS_BACK = 20
 
 V = TypeVar("V")
-Addressing = Literal["mention", "dm", "followup"]
+Addressing = Literal["mention", "dm", "followup", "overheard"]
 
 
 class Lookup(Protocol):
@@ -94,19 +94,23 @@ class Chains:
             return key_of(message.channel, None, None), "dm"
         rule = self._rules(str(lane_of(message.channel)))
         mentioned = mentioned or (rule.answer_posts and begins_post(message))
-        if not mentioned and not rule.follow_ups:
+        if not mentioned and not rule.follow_ups and not rule.overhears:
             return None
         if is_thread(message.channel):
-            if not mentioned and not await self._takes_part(message.channel, bot_id):
+            is_heard = mentioned or (
+                rule.follow_ups and await self._takes_part(message.channel, bot_id)
+            )
+            if not is_heard:
                 return None
             self.joined(message.channel.id)
             key = key_of(message.channel, message.guild, None)
             return key, "mention" if mentioned else "followup"
         root = await self._continues(message, bot_id)
-        if root is None and not mentioned:
-            return None
         key = key_of(message.channel, message.guild, root or str(message.id))
-        return key, "mention" if mentioned else "followup"
+        if mentioned or (root is not None and rule.follow_ups):
+            return key, "mention" if mentioned else "followup"
+        is_said_to_all = message.reference is None and rule.overhears
+        return (key, "overheard") if is_said_to_all else None
 
     async def quotes(self, message: discord.Message, bot_id: int) -> tuple[Quote, ...]:
         """What a question in a forum's post is about: its title, and its first message unless

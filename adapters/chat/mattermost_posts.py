@@ -98,7 +98,7 @@ class Reader:
         root, rule = str(post.get("root_id") or ""), self._rules(str(channel["id"]))
         if root and rule.follow_ups and await self._is_our_thread(root):
             return "followup"
-        return None
+        return "overheard" if not root and rule.overhears else None
 
     async def _is_our_thread(self, root: str) -> bool:
         """Whether the bot has answered there; a thread it came into stays its own."""

@@ -92,7 +92,7 @@ class EventReader:
         addressing = await self._addressing(event, channel, ts)
         if addressing is None:
             return None
-        if addressing != "dm" and (thread := self._thread(event, channel, ts)):
+        if addressing not in ("dm", "overheard") and (thread := self._thread(event, channel, ts)):
             self._directory.joined(channel, thread)
         return await self._message(event, addressing)
 
@@ -275,8 +275,10 @@ class EventReader:
         if event["type"] == "app_mention" or mentions(str(event.get("text") or ""), self._bot):
             return "mention"
         thread = event.get("thread_ts")
-        if thread is None or thread == ts or _TO_ANOTHER.match(str(event.get("text") or "")):
+        if _TO_ANOTHER.match(str(event.get("text") or "")):
             return None
+        if thread is None or thread == ts:
+            return "overheard" if self._rules(channel).overhears else None
         if not self._rules(channel).follow_ups:
             return None
         part = await self._directory.takes_part(channel, str(thread), before=ts)

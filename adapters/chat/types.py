@@ -18,7 +18,7 @@ import msgspec
 
 from tools.identity import ConversationKey, PlaceKind, PrincipalKind
 
-Addressing = Literal["mention", "dm", "followup", "command"]
+Addressing = Literal["mention", "dm", "followup", "command", "overheard"]
 
 
 class Author(msgspec.Struct, frozen=True):
@@ -106,6 +106,7 @@ class ChannelRule:
     follow_ups: bool = True  # answers in its threads without a new mention
     reply_in: ReplyIn = "thread"
     answer_posts: bool = False  # a forum's new posts, without a mention
+    overhears: bool = False  # what is asked into the room; whether to answer is decided later
 
 
 ChannelRules = Callable[[str], ChannelRule]  # by the platform's channel id, as it is now

@@ -39,6 +39,14 @@ def readable(page: Page) -> str:
     return raw[:MAX_BYTES].decode(errors="ignore") + _CUT
 
 
+def readable_html(text: str) -> tuple[str, str]:
+    """A page's title, and all of its text with headings as Markdown's."""
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    return reader.parts()
+
+
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -47,11 +55,15 @@ class _Reader(HTMLParser):
         self._title: list[str] = []
 
     def text(self) -> str:
+        title, found = self.parts()
+        return f"{title}\n\n{found}" if title else found
+
+    def parts(self) -> tuple[str, str]:
         body = "".join(self._parts)
         lines = (_SPACES.sub(" ", line).strip() for line in body.split("\n"))
         title = " ".join("".join(self._title).split())
         found = _MANY_LINES.sub("\n\n", "\n".join(lines)).strip()
-        return f"{title}\n\n{found}" if title else found
+        return title, found
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in _VOID:

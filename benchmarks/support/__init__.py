@@ -1,0 +1,1 @@
+"""The committed questions over Django's own documentation (`make eval`)."""

@@ -1,0 +1,101 @@
+"""`firstline knowledge`: what the bot answers from."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bot.cli_frame import ConfigOption, DataDirOption, finish, settings_of, start_logs
+
+knowledge_app = typer.Typer(help="The documents that the bot answers from.", no_args_is_help=True)
+TopicOption = Annotated[
+    str, typer.Option("--topic", help="The set it belongs to, as channels name it.")
+]
+
+
+@knowledge_app.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(help="A folder or a file.")],
+    topic: TopicOption = "default",
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", help="Where people open these files: the address before their names."
+        ),
+    ] = "",
+    reader: Annotated[
+        list[str] | None,
+        typer.Option("--reader", help='Who may read it, such as "tenant:slack:T1"; else everyone.'),
+    ] = None,
+    uncurated: Annotated[
+        bool, typer.Option("--uncurated", help="Strangers write it: nothing is done because of it.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Read it, or what has changed in it since; what is gone is dropped."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.knowledge_commands import add_folder
+
+        return add_folder(
+            settings, path, topic=topic, url=url, readers=reader or [], curated=not uncurated
+        )
+
+    finish(start)
+
+
+@knowledge_app.command("list")
+def list_sources(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
+    """Every source, with its documents and passages."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.knowledge_commands import print_sources
+
+        return print_sources(settings)
+
+    finish(start)
+
+
+@knowledge_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="A source, as `list` names it.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Drop a source with all its documents."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.knowledge_commands import remove_source
+
+        return remove_source(settings, name)
+
+    finish(start)
+
+
+@knowledge_app.command("search")
+def search(
+    query: Annotated[str, typer.Argument(help="A question.")],
+    topic: Annotated[str, typer.Option("--topic", help="Only this set.")] = "",
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """The passages found for a question, and whether it would be answered."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.knowledge_commands import print_found
+
+        return print_found(settings, query, topic=topic)
+
+    finish(start)

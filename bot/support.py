@@ -1,0 +1,160 @@
+"""Answers from the team's own documents: looked up before the model is asked, checked after.
+
+The gate and the check are code: what is not found is not answered, and what is cited was
+retrieved and says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.chat.safe_text import visible
+from adapters.chat.sentences import mark, say
+from agents.citations import SUPPORTED_AT, Checked, checked, quoted
+from agents.events import PlanEnded
+from agents.turns import Text, Turn
+from bot.channels import SupportRule
+from bot.knowledge import Found, Knowledge
+from bot.running import RunningTurn
+from tools.builtin.knowledge import PASSAGES
+from tools.contract import KnowledgeSearch, Passage, ToolCall, ToolError
+from tools.labels import audience_of
+
+SEARCH = "search_knowledge"
+NOT_THERE = "not in the documents"  # the reason of such a turn's end
+_ASKED_CHARS = 300
+_SEEN_CHARS = 200
+_FOLLOW_UP_WORDS = 4  # a shorter question is taken together with the one before it
+_NEAREST = 3
+_WORDS = re.compile(r"\w+")
+_LINK = re.compile(r"\[([^\]\n]{1,300})\]\((\S{1,2000}?)\)")
+_QUESTION = re.compile(
+    r"[?？]|^\s*(how|what|why|where|when|which|who|can|could|does|do|is|are|should"
+    r"|wie|was|warum|wo|wann|welche\w*|wer|kann|gibt"
+    r"|comment|pourquoi|où|quand|quel\w*|qui|est-ce|peut"
+    r"|cómo|qué|por qué|dónde|cuándo|cuál|quién|puedo|hay"
+    r"|como|por que|onde|quando|qual|quem|posso|há)\b",
+    re.IGNORECASE,
+)
+NOTHING = mark("I did not find this in my documents.")
+NEAREST = mark("The nearest that I have:")
+CALL = mark("`!human` calls a person of the team.")
+SOURCES = mark("Sources")
+QUOTED = mark("in the documents' own words: the model's answer did not hold against them")
+
+
+class Support(NamedTuple):
+    """The knowledge base, and the rules of channels."""
+
+    knowledge: Knowledge
+    rule_of: Callable[[str], SupportRule]
+    can_call: Callable[[str], bool]  # whether a tenant has a team that can be called
+
+    def topics(self, turn: RunningTurn) -> tuple[str, ...]:
+        """The sets that answers here rest on; empty: the model may search, and need not."""
+        return self.rule_of(turn.claim.lease.key.channel).topics
+
+    async def look_up(self, turn: RunningTurn, question: Turn, before: Sequence[Turn]) -> Found:
+        """What the documents hold of the question; raises `ToolError`."""
+        query = query_of(question, before)
+        return await self._search(turn, query, PASSAGES)
+
+    def searcher(self, turn: RunningTurn) -> KnowledgeSearch:
+        """The tool's search: its passages are kept with the turn, and numbered through it."""
+
+        async def search(query: str, limit: int) -> list[Passage]:
+            found = await self._search(turn, query, limit)
+            known = {(each.heading, each.text): each for each in turn.passages}
+            told: list[Passage] = []
+            for each in found.passages:
+                kept = known.get((each.heading, each.text))
+                if kept is None:
+                    kept = msgspec.structs.replace(each, number=len(turn.passages) + 1)
+                    turn.passages.append(kept)
+                told.append(kept)
+            return told
+
+        return search
+
+    async def _search(self, turn: RunningTurn, query: str, limit: int) -> Found:
+        return await self.knowledge.search(
+            query,
+            audience=audience_of(turn.last.place, turn.last.principal),
+            topics=self.topics(turn) or None,
+            limit=limit,
+        )
+
+    def not_there(self, turn: RunningTurn, found: Found) -> str:
+        """The honest sentence, the nearest documents, and the way to a person."""
+        lines = [say(turn.locale, NOTHING)]
+        if self.can_call(turn.claim.lease.key.tenant):
+            lines[0] += f" {say(turn.locale, CALL)}"
+        nearest = list({each.title: each for each in found.passages}.values())[:_NEAREST]
+        if nearest:
+            lines += ["", say(turn.locale, NEAREST), *(f"- {_named(each)}" for each in nearest)]
+        return "\n".join(lines)
+
+
+def first_call(query: str) -> ToolCall:
+    """The search that is made before the model is asked."""
+    return ToolCall("1.1", SEARCH, {"query": query})
+
+
+def query_of(question: Turn, before: Sequence[Turn]) -> str:
+    """What to look for: the question, what was seen in its pictures, and for a short question
+    the one it follows."""
+    text = " ".join(question.text.split())
+    if len(_WORDS.findall(text)) < _FOLLOW_UP_WORDS:
+        earlier = [turn.text for turn in before if turn.role == "user" and turn.text.strip()]
+        text = " ".join((*earlier[-1:], text))
+    seen = " ".join(image.seen for image in question.images if image.seen)
+    return " ".join((text[:_ASKED_CHARS], seen[:_SEEN_CHARS])).strip()[:_ASKED_CHARS] or "?"
+
+
+def is_question(text: str) -> bool:
+    """Whether somebody asks something, in any of the languages the bot speaks."""
+    return bool(_QUESTION.search(text))
+
+
+def verified(turn: RunningTurn, ended: PlanEnded, asked: str, *, strictly: bool) -> PlanEnded:
+    """The answer with citations that hold and links that are known. `strictly`: one that mostly
+    does not hold is given in the documents' own words instead."""
+    answer = checked(_known_links(ended.text, turn.passages), turn.passages)
+    notes = ended.notes
+    if strictly and (not answer.cited or answer.share < SUPPORTED_AT):
+        answer, notes = quoted(asked, turn.passages), (*notes, QUOTED)
+    text = f"{answer.text}{_sources(answer, turn.locale)}"
+    *said, last = ended.turns
+    told = msgspec.structs.replace(last, parts=(Text(text),))
+    return msgspec.structs.replace(ended, text=text, notes=notes, turns=(*said, told))
+
+
+async def searched(support: Support, turn: RunningTurn, query: str) -> None:
+    """Have the passages of the first search at hand after a restart too."""
+    try:
+        await support.searcher(turn)(query, PASSAGES)
+    except ToolError:
+        return
+
+
+def _sources(answer: Checked, locale: str) -> str:
+    if not answer.cited:
+        return ""
+    rows = (f"{n}. {_named(each)}" for n, each in enumerate(answer.cited, start=1))
+    return "\n".join(("", "", f"**{say(locale, SOURCES)}**", *rows))
+
+
+def _named(passage: Passage) -> str:
+    heading = visible(" ".join((passage.heading or passage.title).split()))[:160]
+    plain = heading.replace("[", "(").replace("]", ")")
+    return f"[{plain}]({passage.url})" if passage.url else plain
+
+
+def _known_links(text: str, passages: Sequence[Passage]) -> str:
+    """A link that no document has loses its address."""
+    known = {each.url for each in passages if each.url}
+    return _LINK.sub(lambda found: found[0] if found[2] in known else found[1], text)
