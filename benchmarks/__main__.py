@@ -15,6 +15,7 @@ from benchmarks import (
     gate,
     history,
     intake,
+    knowledge,
     prompt_size,
     report,
     sandbox,
@@ -37,6 +38,7 @@ GROUPS: Mapping[str, Mapping[str, Measure]] = {
         "history": history.measure,
         "scale_out": scale_out.measure,
         "conversations": conversations.measure,
+        "knowledge": knowledge.measure,
     },
     "chat": {
         "edits": edits.measure,

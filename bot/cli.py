@@ -25,7 +25,7 @@ from bot.cli_frame import (
     start_logs,
     stop,
 )
-from bot.cli_knowledge import knowledge_app
+from bot.cli_knowledge import evaluate, knowledge_app
 from bot.cli_mcp import mcp_app
 from bot.cli_memory import memory_app
 from bot.cli_models import models_app
@@ -51,6 +51,7 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(mcp_app, name="mcp")
 app.add_typer(audit_app, name="audit")
 app.add_typer(knowledge_app, name="knowledge")
+app.command("eval")(evaluate)
 
 RoleOption = Annotated[
     ProcessRole,

@@ -99,3 +99,25 @@ def search(
         return print_found(settings, query, topic=topic)
 
     finish(start)
+
+
+def evaluate(
+    questions: Annotated[
+        Path, typer.Argument(help="Lines of a question, a tab, and its documents or `-`.")
+    ],
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the figures to this PNG file.")
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """How well your documents are found for your questions, and what is refused."""
+    settings = settings_of(config, data_dir=data_dir)
+    start_logs(settings, quiet="error")
+
+    def start() -> Coroutine[Any, Any, int]:
+        from bot.eval_commands import print_evals
+
+        return print_evals(settings, questions, plot=plot)
+
+    finish(start)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from adapters.knowledge.index import KnowledgeIndex
 from agents.ports import Embedder
-from bot.knowledge import LEAST_COSINE, LEAST_COVERAGE
+from bot.knowledge import Bar
 
 AT = 5
 WAYS: dict[str, tuple[str, ...]] = {
@@ -95,13 +95,13 @@ def retrieval(
 
 
 def gate(
-    index: KnowledgeIndex, cases: Sequence[Case], vectors: Sequence[Sequence[float]]
+    index: KnowledgeIndex, cases: Sequence[Case], vectors: Sequence[Sequence[float]], bar: Bar
 ) -> Gate:
     """Blocking."""
     refused: list[Case] = []
     for case, vector in zip(cases, vectors, strict=True):
         _, told = index.search(case.ask, vector, audience="", limit=AT)
-        if told.cosine < LEAST_COSINE or told.coverage < LEAST_COVERAGE:
+        if not bar.is_reached(told.cosine, told.coverage):
             refused.append(case)
     answerable = [case for case in cases if case.documents]
     others = [case for case in cases if not case.documents]
@@ -116,7 +116,7 @@ def gate(
 
 
 async def measured(
-    index: KnowledgeIndex, embedder: Embedder, cases: Sequence[Case]
+    index: KnowledgeIndex, embedder: Embedder, cases: Sequence[Case], bar: Bar
 ) -> tuple[dict[str, Retrieval], Gate]:
     """Every way of searching in one run, and the gate."""
     vectors = await vectors_of(embedder, cases)
@@ -125,4 +125,4 @@ async def measured(
         name: await asyncio.to_thread(retrieval, index, cases, vectors, by)
         for name, by in WAYS.items()
     }
-    return ways, await asyncio.to_thread(gate, index, cases, vectors)
+    return ways, await asyncio.to_thread(gate, index, cases, vectors, bar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.text import Text
 from adapters.knowledge.index import KnowledgeIndex
 from agents.ports import Embedder
 from bot.ingest import ingest_folder
-from bot.knowledge import Knowledge, knowledge_file, open_embedder
+from bot.knowledge import Knowledge, bar_of, knowledge_file, open_embedder
 from bot.settings import Settings
 from bot.tables import report_table
 
@@ -25,7 +26,7 @@ _UNREAD_SHOWN = 20
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[KnowledgeIndex, Embedder]]:
-    embedder = await open_embedder(settings)
+    embedder = await open_embedder(settings, threads=os.cpu_count() or 1)
     path = knowledge_file(settings)
     index = await asyncio.to_thread(lambda: KnowledgeIndex(path, embedder=embedder.name))
     try:
@@ -94,7 +95,7 @@ async def print_found(
     """As the operator, who may read everything that has no readers named."""
     console = console or Console()
     async with _opened(settings) as (index, embedder):
-        found = await Knowledge(index, embedder).search(
+        found = await Knowledge(index, embedder, bar_of(settings)).search(
             query, audience="", topics=[topic] if topic else None, limit=_SHOWN
         )
     for each in found.passages:

@@ -286,6 +286,13 @@ class LimitsSection(Section):
     max_parts: int = Field(default=10, ge=1, le=100)
 
 
+class KnowledgeSection(Section):
+    """When a question counts as answered by the documents; `firstline eval` tells how well."""
+
+    nearness: float = Field(default=0.87, ge=-1, le=1)
+    words: float = Field(default=0.45, ge=0, le=1)
+
+
 class BudgetSection(Section):
     """What one day of UTC may cost; 0 is no limit. Tokens of local routes are free unless
     `count_local`; presses are the cards that ask for one."""

@@ -28,6 +28,7 @@ from bot.sections import (
     DiscordAllow,
     DiscordSection,
     DoorbellSection,
+    KnowledgeSection,
     LimitsSection,
     LogLevel,
     Lower,
@@ -123,6 +124,7 @@ class Settings(Section):
     planner: PlannerSection = PlannerSection()
     tools: ToolsSection = ToolsSection()
     hand_over: HandOverSection = HandOverSection()
+    knowledge: KnowledgeSection = KnowledgeSection()
     limits: LimitsSection = LimitsSection()
     budget: BudgetSection = BudgetSection()
     turns: TurnsSection = TurnsSection()

@@ -27,7 +27,8 @@ FORMAT = 1
 _CANDIDATES = 50  # of each way of searching
 _RRF = 60  # Cormack, Clarke and Büttcher (2009)
 _HEADING_WEIGHT = 2.0
-_COMMON = 2000  # more passages than these hold no information about a word
+_COMMON = 5000  # a word of more passages tells little
+_MOST_RANKED = 8000  # passages that BM25 weighs for one question: the words they cost, rarest first
 _PER_DOCUMENT = 2  # passages of one page among those found
 
 _SCHEMA = """
@@ -232,11 +233,12 @@ class KnowledgeIndex:
             if not allowed:
                 return [], Answerable(-1.0, 0.0)
             words = words_of(query)
+            counts = {word: self._count(word) for word in words}
             cosines = self._cosines(vector, allowed) if len(self._ids) else {}
             ranked: dict[int, float] = {}
             lists = []
             if "words" in by:
-                lists.append(self._by_words(words, allowed))
+                lists.append(self._by_words(counts, allowed))
             if "vectors" in by:
                 lists.append(list(cosines)[:_CANDIDATES])
             for found in lists:
@@ -245,7 +247,7 @@ class KnowledgeIndex:
             order = sorted(ranked, key=lambda each: (-ranked[each], each))
             hits = self._hits(order, ranked, allowed, cosines, limit)
             best = max((hit.cosine for hit in hits), default=-1.0)
-            return hits, Answerable(best, self._coverage(words, [hit.chunk_id for hit in hits]))
+            return hits, Answerable(best, self._coverage(counts, [hit.chunk_id for hit in hits]))
 
     def _allowed(self, audience: str, topics: frozenset[str] | None) -> dict[int, Label]:
         rows = self._db.execute("SELECT id, name, topic, readers, curated FROM sources")
@@ -256,9 +258,23 @@ class KnowledgeIndex:
             if each.label.may_flow_to(audience) and (topics is None or each.topic in topics)
         }
 
-    def _by_words(self, words: Sequence[str], allowed: Mapping[int, Label]) -> list[int]:
+    def _count(self, word: str) -> int:
+        """The passages that hold it, counted up to `_COMMON`."""
+        [row] = self._db.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM found WHERE found MATCH ? LIMIT {_COMMON})",  # noqa: S608
+            (f'"{word}"',),
+        )
+        return int(row[0])
+
+    def _by_words(self, counts: Mapping[str, int], allowed: Mapping[int, Label]) -> list[int]:
+        words: list[str] = []
+        room = _MOST_RANKED
+        for word, count in sorted(counts.items(), key=lambda each: each[1]):
+            room -= count
+            if 0 < count < _COMMON and (room >= 0 or not words):
+                words.append(word)
         if not words:
-            return []
+            return []  # the vectors know better than words that stand everywhere
         marks = ",".join("?" * len(allowed))
         rows = self._db.execute(
             "SELECT found.rowid FROM found JOIN chunks ON chunks.id = found.rowid "  # noqa: S608
@@ -310,19 +326,15 @@ class KnowledgeIndex:
                 break
         return hits
 
-    def _coverage(self, words: Sequence[str], chunk_ids: Sequence[int]) -> float:
+    def _coverage(self, counts: Mapping[str, int], chunk_ids: Sequence[int]) -> float:
         """Of the words' weight (rare ones weigh most), what the passages hold."""
-        if not words or not chunk_ids:
+        if not counts or not chunk_ids:
             return 0.0
         total = there = 0.0
         marks = ",".join("?" * len(chunk_ids))
-        for word in words:
+        for word, count in counts.items():
             term = f'"{word}"'
-            [row] = self._db.execute(
-                f"SELECT count(*) FROM (SELECT 1 FROM found WHERE found MATCH ? LIMIT {_COMMON})",  # noqa: S608
-                (term,),
-            )
-            weight = math.log((len(self._ids) + 1) / (row[0] + 1)) + 0.1
+            weight = math.log((len(self._ids) + 1) / (count + 1)) + 0.1
             held = self._db.execute(
                 f"SELECT 1 FROM found WHERE found MATCH ? AND rowid IN ({marks}) LIMIT 1",  # noqa: S608
                 (term, *chunk_ids),

@@ -1,0 +1,149 @@
+"""Answers from the team's documents on every platform: real SDKs, real index, real embedder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.channels import SupportRule
+from bot.testing.conversation import Conversation, OnDiscord, OnSlack
+from bot.testing.discord import DiscordTwin
+from tests.knowledge.handbook import read_handbook
+
+PLATFORMS = ("slack_conversation", "discord_conversation", "mattermost_conversation")
+SECRET = {"merger.md": "# The merger\nThe merger with Bluebird is signed on the fourth of July.\n"}
+
+
+@pytest.fixture
+async def firstline_settings(tmp_path: Path) -> Mapping[str, Any]:
+    await read_handbook(tmp_path / "data")
+    await read_handbook(
+        tmp_path / "data", SECRET, name="board", readers=("channel:slack:T0TWIN/C7",)
+    )
+    return {
+        "channel_defaults.knowledge": ["handbook"],
+        "channel_defaults.mode": "confident",
+        "hand_over.channels": {"slack": "C9"},
+    }
+
+
+@pytest.fixture(params=PLATFORMS)
+def talk(request: pytest.FixtureRequest) -> Conversation:
+    found: Conversation = request.getfixturevalue(request.param)
+    return found
+
+
+async def test_an_answer_names_the_documents_that_hold_it(talk: Conversation) -> None:
+    talk.model.says("Every employee has 28 days of vacation a year [1].")
+    said = await talk.ask("How many days of vacation do I have?")
+
+    assert "28 days of vacation a year [1]." in said.replace("year. [1]", "year [1].")
+    assert "Sources" in said
+    assert "https://handbook.example.org/vacation.md" in said
+    [asked] = talk.model.requests
+    told = "\n".join(message.text for message in asked.messages)
+    assert "Every employee has 28 days" in told  # looked up before the model was asked
+
+
+async def test_what_the_documents_do_not_hold_is_not_asked_of_a_model(
+    slack_conversation: Conversation,
+) -> None:
+    said = await slack_conversation.ask("Which Stripe API key do I need for payments?")
+
+    assert "I did not find this in my documents." in said
+    assert "`!human` calls a person" in said
+    assert slack_conversation.model.requests == []
+
+
+async def test_a_claim_that_the_documents_contradict_is_replaced_by_their_words(
+    slack_conversation: Conversation,
+) -> None:
+    slack_conversation.model.says("You have 35 days of holiday and a free car [1].")
+    said = await slack_conversation.ask("How many days of vacation do I have?")
+
+    assert "35" not in said
+    assert "28 days of vacation a year" in said
+    assert "the model's answer did not hold" in said
+
+
+async def test_a_link_that_no_document_has_loses_its_address(
+    slack_conversation: Conversation,
+) -> None:
+    slack_conversation.model.says(
+        "Open the self-service page, choose VPN and press Reset [1]. "
+        "See [this page](https://evil.example/?q=secret)."
+    )
+    said = await slack_conversation.ask("How do I reset the VPN password?")
+
+    assert "evil.example" not in said
+    assert "https://handbook.example.org/vpn.md" in said
+
+
+async def test_a_document_is_found_only_where_all_may_read_it(
+    slack_conversation: Conversation,
+) -> None:
+    """Row H3: who may read it elsewhere asks where not everyone may."""
+    said = await slack_conversation.ask("When is the merger with Bluebird signed?")
+
+    assert "I did not find this" in said
+    assert "July" not in said
+
+
+async def test_a_question_into_the_room_is_answered_and_chatter_is_not(
+    slack_conversation: Conversation,
+) -> None:
+    talk, person = slack_conversation, slack_conversation.person
+    assert isinstance(person, OnSlack)
+    slack = person.slack
+    for text in ("Good morning everyone", "Which Stripe API key do I need?"):
+        ts = await slack.say(person.user, person.channel, text)
+        await talk.turn_ended(
+            "nobody asked anything" if text.startswith("Good") else "not in the documents"
+        )
+        assert len(slack.posted(person.channel, ts)) == 1
+    talk.model.says("Open the self-service page, choose VPN and press Reset [1].")
+    ts = await slack.say(person.user, person.channel, "How do I reset the VPN password?")
+    await slack.wait_for(lambda: "Sources" in slack.posted(person.channel, ts)[-1].text)
+
+
+async def test_a_question_into_a_discord_channel_is_answered_too(
+    discord_conversation: Conversation, discord_twin: DiscordTwin
+) -> None:
+    talk, person = discord_conversation, discord_conversation.person
+    assert isinstance(person, OnDiscord)
+    await discord_twin.say(discord_twin.alice, discord_twin.general, "lunch at noon")
+    await talk.turn_ended("nobody asked anything")
+    assert person.replies() == []
+    talk.model.says("Open the self-service page, choose VPN and press Reset [1].")
+    await discord_twin.say(
+        discord_twin.alice, discord_twin.general, "How do I reset the VPN password?"
+    )
+    await discord_twin.wait_for(lambda: any("Sources" in said for said in person.replies()))
+
+
+async def test_a_short_follow_up_is_looked_up_with_the_question_before_it(
+    slack_conversation: Conversation,
+) -> None:
+    talk = slack_conversation
+    talk.model.says("Every employee has 28 days of vacation a year [1].")
+    await talk.ask("How many days of vacation do I have?")
+    talk.model.says("Unused days can be taken until the end of March of the next year [2].")
+    said = await talk.ask("And unused ones?")
+
+    assert "until the end of March" in said
+    assert "Sources" in said
+
+
+async def test_the_bot_is_silent_where_it_is_switched_off(
+    slack_conversation: Conversation,
+) -> None:
+    talk = slack_conversation
+    talk.bot._rule_of = lambda channel: SupportRule((), "off")
+    before = len(talk.person.replies())
+    await talk.person.say("How many days of vacation do I have?")
+    await asyncio.wait_for(talk.turn_ended("switched off here"), 20)
+    assert len(talk.person.replies()) == before
