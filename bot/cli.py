@@ -29,6 +29,7 @@ from bot.cli_knowledge import evaluate, knowledge_app
 from bot.cli_mcp import mcp_app
 from bot.cli_memory import memory_app
 from bot.cli_models import models_app
+from bot.cli_report import report
 from bot.cli_slack import slack_app
 from bot.cli_store import audit_app, dead_app
 from bot.roles import ProcessRole, RoleRefused, check_role
@@ -52,6 +53,7 @@ app.add_typer(mcp_app, name="mcp")
 app.add_typer(audit_app, name="audit")
 app.add_typer(knowledge_app, name="knowledge")
 app.command("eval")(evaluate)
+app.command("report")(report)
 
 RoleOption = Annotated[
     ProcessRole,

@@ -101,6 +101,12 @@ class HandOvers:
         done = await self._call(key, message, call_id, told, asker.locale)
         return say(asker.locale, CALLED if done else NOBODY)
 
+    async def after_bad_answers(self, key: ConversationKey, asker: Asker) -> str:
+        """Call somebody for who got no good answer; nothing where nobody can be, or is already."""
+        if not self.has_team(key.tenant) or TAKEN_OVER in await self._ledger.pins(key):
+            return ""
+        return await self.by_command(key, "Reason: they called several answers bad", asker)
+
     async def resolved_here(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """`resolved`, said in the conversation itself."""
         pins = await self._ledger.pins(key)

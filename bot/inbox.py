@@ -39,6 +39,7 @@ NOT_ALLOWED = mark("You are not allowed to use this bot here. Ask its operator."
 BUSY = mark("I am still busy with your earlier messages here; please send this one again later.")
 _BUSY_AGAIN_S = 60.0
 _BUSY_KEPT = 10_000
+_BAD_ANSWERS = 2  # of one conversation: then a person of the team is called, where there is one
 _RECEIPTS = {
     Acceptance.ACCEPTED: Receipt.ACCEPTED,
     Acceptance.KNOWN: Receipt.DUPLICATE,
@@ -212,9 +213,14 @@ class BotInbox:
     async def _pressed(self, press: Press, heard: Heard, verdict: Admitted, locale: str) -> str:
         who, event_id = press.author.user_id, press.event_id
         if press.kind in ("up", "down"):
-            return await self._ratings.rate(
+            told = await self._ratings.rate(
                 heard.key, event_id, press.kind, user_id=who, locale=locale
             )
+            is_theirs = press.kind == "down" and heard.user_id == who
+            if is_theirs and await self._ratings.bad_here(heard.key, who) >= _BAD_ANSWERS:
+                asker = Asker(verdict.principal, is_private=True, locale=locale)
+                return await self._hand_overs.after_bad_answers(heard.key, asker) or told
+            return told
         if press.kind == "resolve":  # everyone's who reads what the team reads
             return await self._hand_overs.resolve(heard.key.tenant, event_id, locale)
         if choice := CHOICES.get(press.kind):

@@ -59,6 +59,13 @@ class Ratings:
             "`/feedback TEXT` says what was wrong.",
         )
 
+    async def bad_here(self, key: ConversationKey, user_id: str) -> int:
+        """How many answers in a conversation one person calls bad."""
+        return sum(
+            each.kind == "down" and each.user_id == user_id and each.conversation == str(key)
+            for each in await self._feedback.of(key.tenant)
+        )
+
     async def tell(self, key: ConversationKey, argument: str, asker: Asker) -> str:
         """`/feedback TEXT`: of the newest answer here, where there is one."""
         text = argument.strip().encode(errors="replace").decode()

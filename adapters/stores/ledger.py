@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from adapters.stores import scripts
 from adapters.stores.batching import Argument, Batcher, pairs
@@ -29,6 +29,16 @@ _FIRST_RING_MS = 5000  # a ring lost at acceptance is repaired after this time
 DELETED = "deleted"  # the reason of a turn whose question was taken back
 RETENTION_S = 30 * 24 * 3600
 _SEEN_TTL_S = RETENTION_S  # P1: by it an edit or a deletion finds its conversation
+
+
+class Closed(NamedTuple):
+    """One end state."""
+
+    turn_id: str
+    conversation: ConversationKey
+    state: str
+    reason: str
+    at: float  # epoch seconds
 
 
 class Acceptance(IntEnum):
@@ -294,6 +304,22 @@ class Ledger:
             *(sweep(self._batcher, name, again_ms=again_ms) for name in names)
         )
         return [conversation for answer in found for conversation in answer]
+
+    async def closed_since(self, tenant: str, since: float) -> list[Closed]:
+        """The turns that ended since then (epoch seconds), oldest first; of the newest 10,000."""
+        answer = await self._batcher.command(
+            "XRANGE", self._keys.closed(tenant), int(since * 1000), "+"
+        )
+        found = []
+        for entry, fields in answer:
+            told = {name.decode(): value.decode(errors="replace") for name, value in pairs(fields)}
+            try:
+                key = ConversationKey.parse(told["conversation"])
+            except (KeyError, ValueError):
+                continue
+            at = int(entry.partition(b"-")[0]) / 1000
+            found.append(Closed(told["turn"], key, told["state"], told["reason"], at))
+        return found
 
     async def closed(self, tenant: str, *, limit: int = 100) -> list[dict[str, str]]:
         """The newest end states of a tenant's turns, newest first."""

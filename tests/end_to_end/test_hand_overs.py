@@ -89,6 +89,25 @@ async def test_a_second_press_of_resolved_says_so_and_does_nothing(
     assert "resolved already" in await team.press_resolved(is_told=True)
 
 
+async def test_who_calls_two_answers_bad_gets_a_person(
+    slack_conversation: Conversation, discord_team: Channel
+) -> None:
+    talk, person = slack_conversation, slack_conversation.person
+    assert isinstance(person, OnSlack)
+    team = Team(talk, discord_team)
+    for n in range(2):
+        talk.model.says("Have you tried turning it off and on?")
+        await talk.ask("My printer burns")
+        assert team.read() == []
+        ts = person.slack.posted(person.channel, person.thread)[-1].ts
+        run = await person.slack.press(person.user, person.channel, ts, "firstline_down")
+        await person.slack.wait_for(lambda: run.answers)  # noqa: B023 (awaited here)
+        assert ("I have called a person" in run.answers[-1]) is (n == 1)
+    await team.called()
+
+    assert "They: My printer burns" in team.read()[0]
+
+
 async def test_without_a_team_the_bot_says_so(mattermost_conversation: Conversation) -> None:
     assert "no team here" in await mattermost_conversation.ask_command("!human")
 
