@@ -18,7 +18,7 @@ TopicOption = Annotated[
 
 @knowledge_app.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(help="A folder or a file.")],
+    where: Annotated[str, typer.Argument(help="A folder, a file, or the address of a site.")],
     topic: TopicOption = "default",
     url: Annotated[
         str,
@@ -33,6 +33,9 @@ def add(
     uncurated: Annotated[
         bool, typer.Option("--uncurated", help="Strangers write it: nothing is done because of it.")
     ] = False,
+    in_house: Annotated[
+        bool, typer.Option("--in-house", help="The site lies in your own network.")
+    ] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -41,11 +44,10 @@ def add(
     start_logs(settings, quiet="error")
 
     def start() -> Coroutine[Any, Any, int]:
-        from bot.knowledge_commands import add_folder
+        from bot.knowledge_commands import Added, add_source
 
-        return add_folder(
-            settings, path, topic=topic, url=url, readers=reader or [], curated=not uncurated
-        )
+        added = Added(where, topic, url, reader or (), not uncurated, in_house)
+        return add_source(settings, added)
 
     finish(start)
 

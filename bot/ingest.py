@@ -12,7 +12,10 @@ from adapters.knowledge.chunks import cut
 from adapters.knowledge.documents import Document
 from adapters.knowledge.folder import Unread, files_in, read_files
 from adapters.knowledge.index import KnowledgeIndex, Source
+from adapters.knowledge.site import Site
 from agents.ports import Embedder
+
+Told = Callable[[int, int, str], None]  # done, of how many (0: nobody knows), what is read now
 
 
 class Report(NamedTuple):
@@ -23,6 +26,7 @@ class Report(NamedTuple):
     gone: int = 0
     passages: int = 0
     unread: tuple[Unread, ...] = ()
+    cut: bool = False  # a site had more pages than may be read
 
 
 async def ingest_folder(
@@ -32,17 +36,47 @@ async def ingest_folder(
     path: Path,
     *,
     base_url: str = "",
-    told: Callable[[int, int, str], None] = lambda done, total, name: None,
+    told: Told = lambda done, total, name: None,
 ) -> Report:
     """Each document is stored whole as soon as it is read, so it may be interrupted and begun
     anew: what is there already is told by its digest. `told` hears of the progress."""
     names = [name for name, _ in await asyncio.to_thread(lambda: list(files_in(path)))]
-    sandbox = Sandbox()
-    try:
+    async with Sandbox() as sandbox:
         documents = read_files(path, sandbox, base_url=base_url)
-        return await _ingest(index, embedder, source, documents, names, told)
-    finally:
-        await sandbox.aclose()
+        report = await _ingest(
+            index, embedder, source, documents, lambda done, name: told(done, len(names), name)
+        )
+    gone = set(await _known(index, source)) - set(report.read)
+    await asyncio.to_thread(index.drop, source.source_id, gone)
+    return report.report._replace(gone=len(gone))
+
+
+async def ingest_site(
+    index: KnowledgeIndex,
+    embedder: Embedder,
+    source: Source,
+    site: Site,
+    *,
+    told: Told = lambda done, total, name: None,
+) -> Report:
+    """Like a folder; a page that can't be had just now is kept as it was, one that is gone goes.
+
+    Where more is there than may be read, nothing is dropped.
+    """
+    report = await _ingest(
+        index, embedder, source, site.pages(), lambda done, name: told(done, 0, name)
+    )
+    away = {each.name for each in report.report.unread if not _is_gone(each)}
+    gone = set(await _known(index, source)) - set(report.read) - away
+    if site.is_cut:
+        gone = set()
+    await asyncio.to_thread(index.drop, source.source_id, gone)
+    return report.report._replace(gone=len(gone), cut=site.is_cut)
+
+
+class _Read(NamedTuple):
+    report: Report
+    read: tuple[str, ...]
 
 
 async def _ingest(
@@ -50,27 +84,33 @@ async def _ingest(
     embedder: Embedder,
     source: Source,
     documents: AsyncIterator[Document | Unread],
-    names: list[str],
-    told: Callable[[int, int, str], None],
-) -> Report:
-    known = await asyncio.to_thread(index.digests, source.source_id)
-    new = same = passages = done = 0
+    told: Callable[[int, str], None],
+) -> _Read:
+    known = await _known(index, source)
+    new = same = passages = 0
     unread: list[Unread] = []
+    read: list[str] = []
     async for found in documents:
-        told(done, len(names), found.name)
-        done += 1
+        told(len(read) + len(unread), found.name)
         if isinstance(found, Unread):
             unread.append(found)
-        elif known.get(found.name) == found.digest:
+            continue
+        read.append(found.name)
+        if known.get(found.name) == found.digest:
             same += 1
-        else:
-            passages += await _put(index, embedder, source, found)
-            new += 1
-    told(done, len(names), "")
-    read = set(names) - {each.name for each in unread}
-    gone = [name for name in known if name not in read]
-    await asyncio.to_thread(index.drop, source.source_id, gone)
-    return Report(new, same, len(gone), passages, tuple(unread))
+            continue
+        passages += await _put(index, embedder, source, found)
+        new += 1
+    told(len(read) + len(unread), "")
+    return _Read(Report(new, same, 0, passages, tuple(unread)), tuple(read))
+
+
+async def _known(index: KnowledgeIndex, source: Source) -> dict[str, str]:
+    return await asyncio.to_thread(index.digests, source.source_id)
+
+
+def _is_gone(page: Unread) -> bool:
+    return page.reason.endswith((" 404", " 410"))
 
 
 async def _put(

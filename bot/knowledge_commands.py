@@ -7,14 +7,18 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from adapters.knowledge.index import KnowledgeIndex
+from adapters.knowledge.index import KnowledgeIndex, Source
+from adapters.knowledge.site import Site
+from adapters.web.client import Net, SafeClient
 from agents.ports import Embedder
-from bot.ingest import ingest_folder
+from bot.ingest import Report, Told, ingest_folder, ingest_site
 from bot.knowledge import Knowledge, bar_of, knowledge_file, open_embedder
 from bot.settings import Settings
 from bot.tables import report_table
@@ -36,27 +40,58 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[KnowledgeIndex, Emb
         index.close()
 
 
-async def add_folder(
-    settings: Settings,
-    path: Path,
-    *,
-    topic: str,
-    url: str,
-    readers: Sequence[str],
-    curated: bool,
-    console: Console | None = None,
-) -> int:
+class Added(NamedTuple):
+    """What `knowledge add` was asked to read."""
+
+    where: str  # a folder, a file, or the address of a site
+    topic: str
+    url: str = ""
+    readers: Sequence[str] = ()
+    is_curated: bool = True
+    is_in_house: bool = False  # a site in the operator's own network
+
+
+async def add_source(settings: Settings, added: Added, console: Console | None = None) -> int:
     console = console or Console()
     async with _opened(settings) as (index, embedder):
-        name = await asyncio.to_thread(lambda: str(path.resolve()))
-        source = index.source(name, topic=topic, readers=readers, curated=curated)
         with Progress(console=console) as progress:
             task = progress.add_task("Reading", total=None)
 
             def told(done: int, total: int, name: str) -> None:
-                progress.update(task, completed=done, total=total, description=name[-40:] or "Done")
+                shown = name[-40:] or "Done"
+                progress.update(task, completed=done, total=total or None, description=shown)
 
-            report = await ingest_folder(index, embedder, source, path, base_url=url, told=told)
+            report = await _read(index, embedder, added, told)
+    _print_report(console, report)
+    return 0
+
+
+async def _read(index: KnowledgeIndex, embedder: Embedder, added: Added, told: Told) -> Report:
+    def source_of(name: str) -> Source:
+        return index.source(
+            name, topic=added.topic, readers=added.readers, curated=added.is_curated
+        )
+
+    if added.where.startswith(("http://", "https://")):
+        site = Site(added.where, _client(added))
+        return await ingest_site(index, embedder, source_of(added.where), site, told=told)
+    path = Path(added.where)
+    source = source_of(await asyncio.to_thread(_whole, path))
+    return await ingest_folder(index, embedder, source, path, base_url=added.url, told=told)
+
+
+def _client(added: Added) -> SafeClient:
+    host = urlsplit(added.where).hostname or ""
+    if not added.is_in_house:
+        return SafeClient((host,))
+    port = urlsplit(added.where).port
+    return SafeClient(
+        (host,),
+        net=Net(is_public=lambda address: True, ports=(80, 443, *((port,) if port else ()))),
+    )
+
+
+def _print_report(console: Console, report: Report) -> None:
     console.print(
         f"{report.new:,} read ({report.passages:,} passages), {report.same:,} unchanged, "
         f"{report.gone:,} dropped, {len(report.unread):,} not read.",
@@ -66,7 +101,10 @@ async def add_folder(
         console.print(Text(f"  {each.name}: {each.reason}"))
     if len(report.unread) > _UNREAD_SHOWN:
         console.print(f"  … and {len(report.unread) - _UNREAD_SHOWN:,} more")
-    return 0
+    if report.cut:
+        console.print(
+            "The site has more pages, or the same ones again and again; it was cut there."
+        )
 
 
 async def print_sources(settings: Settings, console: Console | None = None) -> int:
