@@ -39,7 +39,6 @@ from bot.support import (
     SEARCH,
     Support,
     first_call,
-    is_question,
     query_of,
     searched,
     verified,
@@ -137,8 +136,6 @@ class Answerer:
             return "switched off here"
         if turn.last.message.addressing != "overheard":
             return ""
-        if not is_question(turn.text):
-            return "nobody asked anything"
         if mode == "always":
             return ""
         if self._support is None or not self._support.topics(turn):

@@ -26,6 +26,7 @@ from bot.hand_overs import HandOvers
 from bot.health import Metrics
 from bot.languages import Languages
 from bot.line import Line
+from bot.questions import is_question
 from bot.ratings import Ratings
 from bot.records import Event, encode, turn_id_of
 from bot.reminders import Reminders
@@ -90,6 +91,8 @@ class BotInbox:
         if isinstance(verdict, Denied):
             self._denied(message.adapter, verdict)
             return Receipt.DENIED
+        if message.addressing == "overheard" and not is_question(message.text):
+            return Receipt.DENIED  # said into the room, and to nobody: it is not even stored
         if self._closed:
             raise NotAccepted("this process is stopping")
         message = self._tidied(message)
@@ -100,7 +103,7 @@ class BotInbox:
             raise NotAccepted(str(error)) from error
         if accepted is Acceptance.FULL:
             log.warning("inbox.line_full", adapter=message.adapter)
-            if message.addressing != "command":  # its adapter answers it at once
+            if message.addressing not in ("command", "overheard"):  # told at once, or never
                 self._say_busy(message)
         return _RECEIPTS[accepted]
 

@@ -32,14 +32,6 @@ _FOLLOW_UP_WORDS = 4  # a shorter question is taken together with the one before
 _NEAREST = 3
 _WORDS = re.compile(r"\w+")
 _LINK = re.compile(r"\[([^\]\n]{1,300})\]\((\S{1,2000}?)\)")
-_QUESTION = re.compile(
-    r"[?？]|^\s*(how|what|why|where|when|which|who|can|could|does|do|is|are|should"
-    r"|wie|was|warum|wo|wann|welche\w*|wer|kann|gibt"
-    r"|comment|pourquoi|où|quand|quel\w*|qui|est-ce|peut"
-    r"|cómo|qué|por qué|dónde|cuándo|cuál|quién|puedo|hay"
-    r"|como|por que|onde|quando|qual|quem|posso|há)\b",
-    re.IGNORECASE,
-)
 NOTHING = mark("I did not find this in my documents.")
 NEAREST = mark("The nearest that I have:")
 CALL = mark("`!human` calls a person of the team.")
@@ -60,8 +52,7 @@ class Support(NamedTuple):
 
     async def look_up(self, turn: RunningTurn, question: Turn, before: Sequence[Turn]) -> Found:
         """What the documents hold of the question; raises `ToolError`."""
-        query = query_of(question, before)
-        return await self._search(turn, query, PASSAGES)
+        return await self._search(turn, query_of(question, before), PASSAGES)
 
     def searcher(self, turn: RunningTurn) -> KnowledgeSearch:
         """The tool's search: its passages are kept with the turn, and numbered through it."""
@@ -81,12 +72,15 @@ class Support(NamedTuple):
         return search
 
     async def _search(self, turn: RunningTurn, query: str, limit: int) -> Found:
-        return await self.knowledge.search(
-            query,
-            audience=audience_of(turn.last.place, turn.last.principal),
-            topics=self.topics(turn) or None,
-            limit=limit,
-        )
+        """Once in a turn for a query: the tool finds what was looked up before."""
+        if (found := turn.looked_up.get(query)) is None:
+            found = turn.looked_up[query] = await self.knowledge.search(
+                query,
+                audience=audience_of(turn.last.place, turn.last.principal),
+                topics=self.topics(turn) or None,
+                limit=limit,
+            )
+        return found
 
     def not_there(self, turn: RunningTurn, found: Found) -> str:
         """The honest sentence, the nearest documents, and the way to a person."""
@@ -113,11 +107,6 @@ def query_of(question: Turn, before: Sequence[Turn]) -> str:
         text = " ".join((*earlier[-1:], text))
     seen = " ".join(image.seen for image in question.images if image.seen)
     return " ".join((text[:_ASKED_CHARS], seen[:_SEEN_CHARS])).strip()[:_ASKED_CHARS] or "?"
-
-
-def is_question(text: str) -> bool:
-    """Whether somebody asks something, in any of the languages the bot speaks."""
-    return bool(_QUESTION.search(text))
 
 
 def verified(turn: RunningTurn, ended: PlanEnded, asked: str, *, strictly: bool) -> PlanEnded:

@@ -37,8 +37,9 @@ async def rate(talk: Conversation, kind: str) -> None:
         await person.slack.press(person.user, person.channel, ts, f"firstline_{kind}")
         return
     assert isinstance(person, OnDiscord)
-    posted = person.discord.posted(person.discord.general)[-1]
-    await person.discord.press(person.discord.alice, str(posted.id), kind)
+    posted = person.discord.posted(person.discord.general)  # the thanks for a press too
+    rated = [each for each in posted if any(f":{kind}:" in button for button in each.buttons)]
+    await person.discord.press(person.discord.alice, str(rated[-1].id), kind)
 
 
 async def test_what_was_asked_in_vain_and_rated_is_told_with_what_to_do(
