@@ -140,6 +140,7 @@ class Answerer:
             return ""
         if self._support is None or not self._support.topics(turn):
             return "no documents to be sure by"
+        turn.terms = Terms(local_only=await self._is_local_only(turn))
         try:
             turn.found = await self._support.look_up(turn, turn.plain_question(), ())
         except ToolError:

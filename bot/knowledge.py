@@ -55,8 +55,12 @@ class Found(NamedTuple):
 class Knowledge:
     """Searches; raises `ToolError` when the embedder is away."""
 
-    def __init__(self, index: KnowledgeIndex, embedder: Embedder, bar: Bar) -> None:
+    def __init__(
+        self, index: KnowledgeIndex, embedder: Embedder, bar: Bar, *, is_local: bool = True
+    ) -> None:
+        """`is_local`: questions are embedded on this machine."""
         self._index, self._embedder, self._bar = index, embedder, bar
+        self.is_local = is_local
 
     async def search(
         self, query: str, *, audience: str, topics: Iterable[str] | None, limit: int
@@ -79,6 +83,11 @@ class Knowledge:
             return Found(passages, answerable.cosine, answerable.coverage, is_there)
 
         return await asyncio.to_thread(look)
+
+
+def _is_local(settings: Settings) -> bool:
+    name = next(iter(settings.roles.embed), PACKAGED)
+    return name == PACKAGED or settings.routes[name].placement == "local"
 
 
 def bar_of(settings: Settings) -> Bar:
@@ -119,7 +128,7 @@ async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge | None]:
     embedder = await open_embedder(settings)
     index = await asyncio.to_thread(lambda: KnowledgeIndex(path, embedder=embedder.name))
     try:
-        yield Knowledge(index, embedder, bar_of(settings))
+        yield Knowledge(index, embedder, bar_of(settings), is_local=_is_local(settings))
     finally:
         await embedder.aclose()
         index.close()

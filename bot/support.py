@@ -73,6 +73,10 @@ class Support(NamedTuple):
 
     async def _search(self, turn: RunningTurn, query: str, limit: int) -> Found:
         """Once in a turn for a query: the tool finds what was looked up before."""
+        if turn.terms.local_only and not self.knowledge.is_local:
+            raise ToolError(
+                "this conversation stays on this machine, and the documents are searched elsewhere"
+            )
         if (found := turn.looked_up.get(query)) is None:
             found = turn.looked_up[query] = await self.knowledge.search(
                 query,

@@ -10,6 +10,7 @@ import json
 import math
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ _RRF = 60  # Cormack, Clarke and Büttcher (2009)
 _HEADING_WEIGHT = 2.0
 _COMMON = 5000  # a word of more passages tells little
 _MOST_RANKED = 8000  # passages that BM25 weighs for one question: the words they cost, rarest first
+_RELOAD_SHARE = 20  # times as long as a reload took is the next one waited for
 _PER_DOCUMENT = 2  # passages of one page among those found
 
 _SCHEMA = """
@@ -95,7 +97,7 @@ class KnowledgeIndex:
                 f"{path}: is no index of knowledge ({error}); delete it and add the sources again"
             ) from error
         self._check(path, embedder)
-        self._seen = -1
+        self._seen, self._reload_from = -1, 0.0
         self._matrix: NDArray[np.float32] = np.zeros((0, 1), np.float32)
         self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._of: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -347,7 +349,8 @@ class KnowledgeIndex:
         """The vectors in memory, read again when this or another process has changed them."""
         [(version,)] = self._db.execute("PRAGMA data_version").fetchall()
         [(changes,)] = self._db.execute("SELECT total_changes()").fetchall()
-        if (stamp := version * 1_000_003 + changes) == self._seen:
+        began = time.monotonic()
+        if (stamp := version * 1_000_003 + changes) == self._seen or began < self._reload_from:
             return
         rows = self._db.execute("SELECT id, source_id, vector FROM chunks ORDER BY id").fetchall()
         self._ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
@@ -356,6 +359,8 @@ class KnowledgeIndex:
             raw = b"".join(row[2] for row in rows)
             self._matrix = np.frombuffer(raw, np.float32).reshape(len(rows), -1)
         self._seen = stamp
+        # Beside a long `add`, which changes it every second, most of the time is left to searches.
+        self._reload_from = began + _RELOAD_SHARE * (time.monotonic() - began)
 
 
 def _source(row: tuple[int, str, str, str, int]) -> Source:

@@ -121,7 +121,10 @@ class ServerEmbedder:
             async with self._session.post(self._url, json=body, allow_redirects=False) as answer:
                 raw = await answer.read()
                 if answer.status != 200:
-                    raise self._failed(f"HTTP {answer.status}", retryable=answer.status >= 500)
+                    raise self._failed(
+                        f"HTTP {answer.status}",
+                        retryable=answer.status >= 500 or answer.status == 429,
+                    )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failed(type(error).__name__, retryable=True) from error
         try:

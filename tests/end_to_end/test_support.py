@@ -147,3 +147,25 @@ async def test_the_bot_is_silent_where_it_is_switched_off(
     await talk.person.say("How many days of vacation do I have?")
     await asyncio.wait_for(talk.turn_ended("switched off here"), 20)
     assert len(talk.person.replies()) == before
+
+
+async def test_a_conversation_that_stays_here_is_looked_up_nowhere_else(
+    slack_conversation: Conversation,
+) -> None:
+    """Row E6: an embedder in a cloud would read the question."""
+    talk = slack_conversation
+    support = talk.bot._support
+    assert support is not None
+    support.knowledge.is_local = False
+    await talk.ask_command("!private on")
+    asked: list[str] = []
+
+    async def embed(texts: list[str], kind: str) -> list[list[float]]:
+        asked.extend(texts)
+        return []
+
+    support.knowledge._embedder.embed = embed  # type: ignore[method-assign,assignment]
+    talk.model.says("I can't look that up here.")
+    await talk.ask("How many days of vacation do I have?")
+
+    assert asked == []

@@ -11,11 +11,14 @@ import pytest
 from adapters.knowledge.errors import KnowledgeError
 from adapters.knowledge.index import KnowledgeIndex
 from adapters.models.embedders import PackagedEmbedder, load_packaged
+from adapters.models.openai_wire import estimate_tokens
 from agents.errors import BackendError
 from agents.ports import Kind
+from agents.prompts.planner import prompt_head
 from bot.ingest import ingest_folder
 from bot.knowledge import Bar
 from tests.knowledge.handbook import PAGES, read_handbook
+from tools.toolbox import Toolbox, built_in_tools, optional_tools
 
 TENANT = "tenant:slack:T1"
 CHANNEL = "channel:slack:T1/C1"
@@ -192,3 +195,12 @@ async def test_an_embedder_that_is_not_installed_says_how(monkeypatch: pytest.Mo
     monkeypatch.setattr("adapters.models.embedders.PACKAGE", "not_there_at_all")
     with pytest.raises(BackendError, match="firstline\\[knowledge\\]"):
         await load_packaged()
+
+
+def test_what_every_prompt_of_support_begins_with_is_short() -> None:
+    """At most 1,500 tokens, by an estimate that is rather too high."""
+    tools = [tool for tool in built_in_tools() if not (tool.needs_images or tool.needs_documents)]
+    tools += optional_tools(["search_knowledge", "hand_over"])
+    head = prompt_head(Toolbox(tools).tools)
+
+    assert sum(estimate_tokens(message.text) for message in head) <= 1500
