@@ -11,7 +11,8 @@ from adapters.decoding.sandbox import Sandbox
 from adapters.knowledge.chunks import cut
 from adapters.knowledge.documents import Document
 from adapters.knowledge.folder import Unread, files_in, read_files
-from adapters.knowledge.index import KnowledgeIndex, Source
+from adapters.knowledge.index import KnowledgeIndex
+from adapters.knowledge.records import Source
 from adapters.knowledge.site import Site
 from agents.ports import Embedder
 

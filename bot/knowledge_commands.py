@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from adapters.knowledge.index import KnowledgeIndex, Source
+from adapters.knowledge.index import KnowledgeIndex
+from adapters.knowledge.records import Source
 from adapters.knowledge.site import Site
 from adapters.web.client import Net, SafeClient
 from agents.ports import Embedder

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from adapters.knowledge.chunks import Chunk
 from adapters.knowledge.documents import Document
 from adapters.knowledge.errors import KnowledgeError
+from adapters.knowledge.records import SCHEMA, Answerable, Hit, Source, source_of
 from adapters.knowledge.words import words_of
 from tools.labels import Integrity, Label
 
@@ -33,55 +33,6 @@ _MOST_RANKED = 8000  # passages that BM25 weighs for one question: the words the
 _RELOAD_SHARE = 20  # times as long as a reload took is the next one waited for
 _PER_DOCUMENT = 2  # passages of one page among those found
 
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS sources(
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic TEXT NOT NULL,
-  readers TEXT NOT NULL, curated INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS documents(
-  id INTEGER PRIMARY KEY, source_id INTEGER NOT NULL REFERENCES sources, name TEXT NOT NULL,
-  title TEXT NOT NULL, url TEXT NOT NULL, digest TEXT NOT NULL, UNIQUE(source_id, name));
-CREATE TABLE IF NOT EXISTS chunks(
-  id INTEGER PRIMARY KEY, document_id INTEGER NOT NULL REFERENCES documents,
-  source_id INTEGER NOT NULL, heading TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS chunks_by_document ON chunks(document_id);
-CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5(
-  heading, text, content='chunks', content_rowid='id', tokenize='porter unicode61');
-INSERT OR IGNORE INTO meta VALUES ('format', '1');
-"""
-
-
-class Source(NamedTuple):
-    """Where documents come from. `topic` is the set that channels name; only what an operator
-    has read (`curated`) counts as more than a stranger's words."""
-
-    source_id: int
-    name: str
-    topic: str
-    label: Label
-
-
-class Hit(NamedTuple):
-    """A passage that was found; `cosine` is -1 … 1, `score` only orders the hits of one query."""
-
-    chunk_id: int
-    title: str
-    url: str
-    document: str
-    heading: str
-    text: str
-    label: Label
-    score: float
-    cosine: float
-
-
-class Answerable(NamedTuple):
-    """How much speaks for the answer being there."""
-
-    cosine: float  # of the nearest passage
-    coverage: float  # 0 … 1: of the question's words, by how rare they are, in the best passages
-
 
 class KnowledgeIndex:
     """Blocking; callers go through a thread. Raises `KnowledgeError`."""
@@ -91,7 +42,7 @@ class KnowledgeIndex:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
         try:
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
             raise KnowledgeError(
                 f"{path}: is no index of knowledge ({error}); delete it and add the sources again"
@@ -145,7 +96,7 @@ class KnowledgeIndex:
                 "(SELECT count(*) FROM chunks WHERE source_id = sources.id) "
                 "FROM sources ORDER BY name"
             ).fetchall()
-        return [(_source(row[:5]), row[5], row[6]) for row in rows]
+        return [(source_of(row[:5]), row[5], row[6]) for row in rows]
 
     def digests(self, source_id: int) -> dict[str, str]:
         """What is kept of each document of a source, by its name."""
@@ -253,7 +204,7 @@ class KnowledgeIndex:
 
     def _allowed(self, audience: str, topics: frozenset[str] | None) -> dict[int, Label]:
         rows = self._db.execute("SELECT id, name, topic, readers, curated FROM sources")
-        found = map(_source, rows.fetchall())
+        found = map(source_of, rows.fetchall())
         return {
             each.source_id: each.label
             for each in found
@@ -361,9 +312,3 @@ class KnowledgeIndex:
         self._seen = stamp
         # Beside a long `add`, which changes it every second, most of the time is left to searches.
         self._reload_from = began + _RELOAD_SHARE * (time.monotonic() - began)
-
-
-def _source(row: tuple[int, str, str, str, int]) -> Source:
-    source_id, name, topic, readers, curated = row
-    integrity = Integrity.OPERATOR if curated else Integrity.UNTRUSTED
-    return Source(source_id, name, topic, Label(integrity, frozenset(json.loads(readers))))
