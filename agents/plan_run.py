@@ -55,6 +55,7 @@ class PlanTask:
     about: str = ""  # what the person wants known about them, in their own words
     about_label: Label = field(default_factory=Label)
     resume: tuple[StepPlanned | CallsReturned, ...] = ()
+    persona: str = ""  # in the place of the planner's own
     first: tuple[ToolCall, ...] = ()  # pure reads that are made before the model is asked
     pressed: StepPlanned | None = None  # a person agreed to exactly these calls; they come next
 

@@ -75,7 +75,7 @@ class Planner:
         self._acting, self._grants = Acting(toolbox, grants), grants
         self._persona, self._clock = persona, clock
         self._packer = Packer()
-        self._protocols: dict[tuple[str, ...], Protocol] = {}
+        self._protocols: dict[tuple[str, ...], Protocol] = {}  # by persona and tools
 
     def has_effect(self, calls: Sequence[ToolCall]) -> bool:
         """Whether any call is more than a pure read; unknown tools count."""
@@ -97,7 +97,11 @@ class Planner:
         tools = tuple(
             tool for tool in offered if self._grants(tool.name, task.principal, task.place)
         )
-        run = PlanRun(task, self._protocol(tools), self._clock() + self._limits.max_seconds)
+        run = PlanRun(
+            task,
+            self._protocol(tools, task.persona or self._persona),
+            self._clock() + self._limits.max_seconds,
+        )
         try:
             async with aclosing(self._steps(run)) as events:
                 async for event in events:
@@ -111,14 +115,14 @@ class Planner:
             text = run.shown + BROKEN_OFF if run.shown else NO_MODEL
             yield run.ended("failed", text, reason=str(error), cut=bool(run.shown))
 
-    def _protocol(self, tools: tuple[Tool, ...]) -> Protocol:
-        names = tuple(tool.name for tool in tools)
+    def _protocol(self, tools: tuple[Tool, ...], persona: str) -> Protocol:
+        names = (persona, *(tool.name for tool in tools))
         known = self._protocols.get(names)
         if known is None:
             chars = self._limits.max_answer_chars
             known = self._protocols[names] = Protocol(
                 tools,
-                prompt_head(tools, persona=self._persona),
+                prompt_head(tools, persona=persona),
                 step_schema(tools, max_answer_chars=chars),
                 step_schema((), max_answer_chars=chars),
             )

@@ -190,6 +190,7 @@ class Bot:
                 reminders=self._errands.reminders,
                 hand_overs=self._errands.hand_overs,
                 support=self._support,
+                persona_of=self._persona_of,
                 zone_of=self._errands.zone_of,
                 clock=self._clock,
             ),
@@ -215,6 +216,11 @@ class Bot:
             ended=ended,
             clock=self._clock,
         )
+
+    def _persona_of(self, channel: str) -> str:
+        """The channel's own behind that of the whole bot."""
+        own = self._rule_of(channel).persona
+        return f"{self.settings.planner.persona}\n{own}".strip() if own else ""
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

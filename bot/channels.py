@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from adapters.chat.sentences import Language
 from adapters.chat.types import ChannelRule, ChannelRules, ReplyIn
 from bot.sections import Names, Section, fault
 
 Mode = Literal["off", "mention", "confident", "always"]
+Persona = Annotated[str, Field(max_length=2000)]
+_LANGUAGES: Mapping[str, str] = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "pt": "Portuguese",
+    "zh": "Chinese",
+    "ja": "Japanese",
+}
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -50,6 +60,7 @@ class SupportRule(NamedTuple):
 
     topics: tuple[str, ...] = ()
     mode: Mode = "mention"
+    persona: str = ""  # what the model is told of itself there, and the language it answers in
 
 
 class ChannelDefaults(Section):
@@ -62,6 +73,8 @@ class ChannelDefaults(Section):
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     mode: Mode = "mention"
     knowledge: Names = ()
+    persona: Persona = ""
+    answer_in: Language | None = None
 
 
 class ChannelSection(Section):
@@ -75,6 +88,8 @@ class ChannelSection(Section):
     timezone: Annotated[str, AfterValidator(_timezone)] | None = None
     mode: Mode | None = None
     knowledge: Names | None = None
+    persona: Persona | None = None
+    answer_in: Language | None = None
     language: Language | None = None
 
 
@@ -129,7 +144,8 @@ def support_of(
 
 
 def _support(found: ChannelDefaults) -> SupportRule:
-    return SupportRule(found.knowledge, found.mode)
+    language = f"Answer in {_LANGUAGES[found.answer_in]}." if found.answer_in else ""
+    return SupportRule(found.knowledge, found.mode, f"{found.persona} {language}".strip())
 
 
 def zone_of(channels: Iterable[ChannelSection], usual: ChannelDefaults) -> Callable[[str], tzinfo]:

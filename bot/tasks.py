@@ -37,12 +37,13 @@ class Tasks:
         reminders: Reminders,
         hand_overs: HandOvers,
         support: Support | None,
+        persona_of: Callable[[str], str] = lambda channel: "",
         zone_of: Callable[[str], tzinfo] = lambda channel: UTC,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._memory, self._attachments, self._support = memory, attachments, support
         self._reminders, self._hand_overs = reminders, hand_overs
-        self._zone_of, self._clock = zone_of, clock
+        self._zone_of, self._persona_of, self._clock = zone_of, persona_of, clock
 
     def build(self, turn: RunningTurn, question: Turn, known: UserFacts) -> PlanTask:
         key, audience = turn.claim.lease.key, audience_of(turn.last.place, turn.last.principal)
@@ -84,6 +85,7 @@ class Tasks:
             place=turn.last.place,
             history=history,
             question=question,
+            persona=self._persona_of(key.channel),
             pin=turn.claim.pins.get("planner"),
             local_only=turn.terms.local_only,
             allowance=turn.terms.allowance,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bot.channels import SupportRule
+from bot.channels import ChannelDefaults, SupportRule, support_of
 from bot.testing.conversation import Conversation, OnDiscord, OnSlack
 from bot.testing.discord import DiscordTwin
 from tests.knowledge.handbook import read_handbook
@@ -169,3 +169,21 @@ async def test_a_conversation_that_stays_here_is_looked_up_nowhere_else(
     await talk.ask("How many days of vacation do I have?")
 
     assert asked == []
+
+
+async def test_a_channel_has_a_persona_and_a_language_of_its_own(
+    slack_conversation: Conversation,
+) -> None:
+    talk = slack_conversation
+    rule = SupportRule((), "mention", "You are the help desk of Example Ltd. Answer in German.")
+    talk.bot._rule_of = lambda channel: rule
+    talk.model.says("28 Tage [1].")
+    await talk.ask("How many days of vacation do I have?")
+
+    head = talk.model.requests[0].messages[0].text
+    assert "You are the help desk of Example Ltd. Answer in German." in head
+
+
+def test_the_language_of_answers_is_told_to_the_model() -> None:
+    rule = support_of((), ChannelDefaults(persona="Be brief.", answer_in="de"))("C1")
+    assert rule.persona == "Be brief. Answer in German."
