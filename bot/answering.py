@@ -137,7 +137,7 @@ class Answerer:
         if turn.last.message.addressing != "overheard":
             return ""
         if mode == "always":
-            return ""
+            return await self._spent_unasked(turn)
         if self._support is None or not self._support.topics(turn):
             return "no documents to be sure by"
         turn.terms = Terms(local_only=await self._is_local_only(turn))
@@ -145,7 +145,18 @@ class Answerer:
             turn.found = await self._support.look_up(turn, turn.plain_question(), ())
         except ToolError:
             return "the documents can't be searched"
-        return "" if turn.found.is_answerable else NOT_THERE
+        if not turn.found.is_answerable:
+            return NOT_THERE
+        return await self._spent_unasked(turn)
+
+    async def _spent_unasked(self, turn: RunningTurn) -> str:
+        """Who asked nobody is not told that they may not ask."""
+        try:
+            await self._take(turn, "turns", 1)
+        except Spent:
+            return "over the day's limit"
+        turn.took.add("turns")
+        return ""
 
     async def _plan(
         self, turn: RunningTurn, adapter: ChatAdapter, growing: GrowingReply
@@ -213,7 +224,7 @@ class Answerer:
 
     async def _take(self, turn: RunningTurn, what: What, amount: int) -> None:
         """Raises `Spent`. What a worker that died has taken is not taken again."""
-        if turn.claim.deaths <= 1:
+        if turn.claim.deaths <= 1 and what not in turn.took:
             key, person = turn.claim.lease.key, turn.last.principal
             await self._quotas.take(what, amount, key, person, turn.locale)
 

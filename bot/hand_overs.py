@@ -145,7 +145,7 @@ class HandOvers:
         if team is None or not self._line.serves(adapter):
             return False
         event_id = f"handover!{call_id}"
-        handed = HandedOver(key, message, self._clock())
+        handed = HandedOver(key, _without_words(message), self._clock())
         await self._store.keep(team.tenant, event_id, msgspec.json.encode(handed))
         asked_by = f"`{message.author.user_id}`" if message.author.user_id else ""
         where = link_to(message) or str(key.channel)
@@ -162,9 +162,7 @@ class HandOvers:
 
     async def _say(self, message: Message, event_id: str, says: Says) -> None:
         now, key = self._clock(), message.conversation
-        said = msgspec.structs.replace(
-            message, event_id=event_id, text="", attachments=(), quotes=(), sent_at=now
-        )
+        said = msgspec.structs.replace(_without_words(message), event_id=event_id, sent_at=now)
         us = Principal(key.tenant, "", "bot")
         event = Event(said, us, Place.of(key), Label(), now, says=says)
         await self._line.put(event, is_heard=False)
@@ -198,6 +196,11 @@ def _opening(key: ConversationKey, asker: Asker, now: float) -> Message:
     adapter, person = key.tenant.partition(":")[0], asker.principal
     author = Author(person.user_id, person.kind)
     return Message("", adapter, key, author, "", now, "", "mention", locale=asker.locale)
+
+
+def _without_words(message: Message) -> Message:
+    """Where it was said and by whom; what was said is forgotten with the conversation."""
+    return msgspec.structs.replace(message, text="", attachments=(), quotes=())
 
 
 def _read(record: bytes) -> HandedOver | None:

@@ -44,6 +44,10 @@ async def test_the_team_reads_the_summary_and_the_bot_is_quiet_until_it_is_resol
     await talk.person.say("I want to talk to a human")
     await talk.hear("Somebody will answer")
     await team.called()
+    kept = await talk.bot.stores.batcher.command(
+        "HVALS", talk.bot.stores.keys.hand_overs(team.tenant)
+    )
+    assert b"I want to talk" not in b"".join(kept)  # where, and not what was said
     [call] = team.read()
     assert "Invoice 12 was charged twice." in call
     assert "https://" in call
@@ -119,6 +123,13 @@ class Team:
         self._person, self._channel = talk.person, channel
         if isinstance(self._person, OnSlack):
             self._person.slack.add_channel(TEAM)
+
+    @property
+    def tenant(self) -> str:
+        if isinstance(self._person, OnSlack):
+            return f"slack:{self._person.slack.world.team_id}"
+        assert isinstance(self._person, OnDiscord)
+        return f"discord:{self._person.discord.world.guild_id}"
 
     def read(self) -> list[str]:
         if isinstance(self._person, OnSlack):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bot.channels import ChannelDefaults, SupportRule, support_of
+from bot.quotas import Spent
 from bot.testing.conversation import Conversation, OnDiscord, OnSlack
 from bot.testing.discord import DiscordTwin
 from tests.knowledge.handbook import read_handbook
@@ -187,3 +188,19 @@ async def test_a_channel_has_a_persona_and_a_language_of_its_own(
 def test_the_language_of_answers_is_told_to_the_model() -> None:
     rule = support_of((), ChannelDefaults(persona="Be brief.", answer_in="de"))("C1")
     assert rule.persona == "Be brief. Answer in German."
+
+
+async def test_who_asks_the_room_is_not_told_of_a_limit(
+    slack_conversation: Conversation,
+) -> None:
+    talk, person = slack_conversation, slack_conversation.person
+    assert isinstance(person, OnSlack)
+
+    async def spent(*args: object) -> None:
+        raise Spent("No more questions today for you.")
+
+    talk.bot._runner._answerer._quotas.take = spent  # type: ignore[union-attr,method-assign]
+    ts = await person.slack.say(person.user, person.channel, "How do I reset the VPN password?")
+    await talk.turn_ended("over the day's limit")
+
+    assert len(person.slack.posted(person.channel, ts)) == 1
