@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import importlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import structlog
 
 from agents.errors import BackendError
 from agents.ports import Embedder
-from bot.settings import Settings
+from bot.settings import Settings, SettingsError
 from tools.contract import Passage, ToolError
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ log = structlog.get_logger(__name__)
 
 PACKAGED = "embedded"
 FILE = "knowledge.sqlite"
+_RERANKED = 4  # times as many passages are put in order as are wanted
 _ALL_WORDS, _ALLOWANCE = 0.99, 0.05
+
+
+Rerank = Callable[[str, list[str]], Sequence[float]]  # question, passages → a score for each
 
 
 class Bar(NamedTuple):
@@ -56,10 +61,17 @@ class Knowledge:
     """Searches; raises `ToolError` when the embedder is away."""
 
     def __init__(
-        self, index: KnowledgeIndex, embedder: Embedder, bar: Bar, *, is_local: bool = True
+        self,
+        index: KnowledgeIndex,
+        embedder: Embedder,
+        bar: Bar,
+        *,
+        is_local: bool = True,
+        rerank: Rerank | None = None,
     ) -> None:
-        """`is_local`: questions are embedded on this machine."""
+        """`is_local`: questions are embedded on this machine. `rerank` orders what was found."""
         self._index, self._embedder, self._bar = index, embedder, bar
+        self._rerank = rerank
         self.is_local = is_local
 
     async def search(
@@ -72,9 +84,14 @@ class Knowledge:
             raise ToolError("the documents can't be searched just now") from error
 
         def look() -> Found:
+            wide = limit if self._rerank is None else limit * _RERANKED
             hits, answerable = self._index.search(
-                query, vector, audience=audience, topics=topics, limit=limit
+                query, vector, audience=audience, topics=topics, limit=wide
             )
+            if self._rerank is not None and hits:
+                scores = self._rerank(query, [f"{hit.heading}\n{hit.text}" for hit in hits])
+                ranked = sorted(zip(scores, hits, strict=True), key=lambda each: -each[0])
+                hits = [hit for _, hit in ranked[:limit]]
             passages = tuple(
                 Passage(n, hit.title, hit.heading, hit.text, hit.url, hit.label)
                 for n, hit in enumerate(hits, start=1)
@@ -88,6 +105,18 @@ class Knowledge:
 def _is_local(settings: Settings) -> bool:
     name = next(iter(settings.roles.embed), PACKAGED)
     return name == PACKAGED or settings.routes[name].placement == "local"
+
+
+def reranker_of(settings: Settings) -> Rerank | None:
+    """The operator's own function, if one is named; raises `SettingsError`."""
+    if not settings.knowledge.rerank:
+        return None
+    module, _, name = settings.knowledge.rerank.partition(":")
+    try:
+        found: Rerank = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"knowledge.rerank: {settings.knowledge.rerank!r}: {error}") from error
+    return found
 
 
 def bar_of(settings: Settings) -> Bar:
@@ -128,7 +157,13 @@ async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge | None]:
     embedder = await open_embedder(settings)
     index = await asyncio.to_thread(lambda: KnowledgeIndex(path, embedder=embedder.name))
     try:
-        yield Knowledge(index, embedder, bar_of(settings), is_local=_is_local(settings))
+        yield Knowledge(
+            index,
+            embedder,
+            bar_of(settings),
+            is_local=_is_local(settings),
+            rerank=reranker_of(settings),
+        )
     finally:
         await embedder.aclose()
         index.close()

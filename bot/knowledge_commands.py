@@ -20,7 +20,7 @@ from adapters.knowledge.site import Site
 from adapters.web.client import Net, SafeClient
 from agents.ports import Embedder
 from bot.ingest import Report, Told, ingest_folder, ingest_site
-from bot.knowledge import Knowledge, bar_of, knowledge_file, open_embedder
+from bot.knowledge import Knowledge, bar_of, knowledge_file, open_embedder, reranker_of
 from bot.settings import Settings
 from bot.tables import report_table
 
@@ -134,9 +134,9 @@ async def print_found(
     """As the operator, who may read everything that has no readers named."""
     console = console or Console()
     async with _opened(settings) as (index, embedder):
-        found = await Knowledge(index, embedder, bar_of(settings)).search(
-            query, audience="", topics=[topic] if topic else None, limit=_SHOWN
-        )
+        found = await Knowledge(
+            index, embedder, bar_of(settings), rerank=reranker_of(settings)
+        ).search(query, audience="", topics=[topic] if topic else None, limit=_SHOWN)
     for each in found.passages:
         console.print(Text(f"[{each.number}] {each.heading}  {each.url}", style="bold"))
         console.print(Text(f"    {' '.join(each.text.split())[:_CHARS]}"))

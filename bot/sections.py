@@ -291,6 +291,7 @@ class KnowledgeSection(Section):
 
     nearness: float = Field(default=0.87, ge=-1, le=1)
     words: float = Field(default=0.45, ge=0, le=1)
+    rerank: str = Field(default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
 class BudgetSection(Section):

@@ -16,7 +16,8 @@ from agents.errors import BackendError
 from agents.ports import Kind
 from agents.prompts.planner import prompt_head
 from bot.ingest import ingest_folder
-from bot.knowledge import Bar
+from bot.knowledge import Bar, Knowledge, reranker_of
+from bot.settings import SettingsError, load_settings
 from tests.knowledge.handbook import PAGES, read_handbook
 from tools.toolbox import Toolbox, built_in_tools, optional_tools
 
@@ -162,6 +163,27 @@ async def test_another_process_sees_what_was_added(
         tmp_path / "data", {"new.md": "# Parking\nThe parking garage opens at six."}, name="more"
     )
     assert (await found_in(index, embedder, "parking garage"))[0] == "new.md"
+
+
+async def test_an_operators_own_order_decides_what_comes_first(
+    index: KnowledgeIndex, embedder: PackagedEmbedder
+) -> None:
+    def by_coffee(question: str, passages: list[str]) -> list[float]:
+        assert question == "vacation"
+        return [float("coffee" in text) for text in passages]
+
+    knowledge = Knowledge(index, embedder, Bar(), rerank=by_coffee)
+    found = await knowledge.search("vacation", audience=TENANT, topics=None, limit=2)
+
+    assert "coffee" in found.passages[0].text
+    assert [each.number for each in found.passages] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["nowhere_at_all:x", "json:not_there"])
+def test_a_function_that_is_not_there_is_named(name: str) -> None:
+    settings = load_settings(environ={}, overrides={"knowledge.rerank": name})
+    with pytest.raises(SettingsError, match=name):
+        reranker_of(settings)
 
 
 def test_vectors_of_two_embedders_never_mix(tmp_path: Path) -> None:
