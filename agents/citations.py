@@ -1,7 +1,8 @@
 """Citations checked against what they cite: pure code, so the model is never taken at its word.
 
-A sentence is supported by a passage when most of its telling words stand there, and all of its
-figures do. A citation that does not hold is moved to the passage that does, or dropped.
+A sentence is supported by a passage when all of its figures stand there, and most of its telling
+words do; or when it means the same in other words or another language, as vectors tell. A citation
+that does not hold is moved to the passage that does, or dropped.
 """
 
 from __future__ import annotations
@@ -54,10 +55,35 @@ class Checked(NamedTuple):
     claims: int
 
 
-def checked(answer: str, passages: Sequence[Passage]) -> Checked:
+class Alike(NamedTuple):
+    """How near sentences come to passages, by their vectors: (sentence, number) → cosine."""
+
+    cosines: Mapping[tuple[str, int], float]
+    supported_at: float
+
+
+NOBODY_ASKED = Alike({}, 1.0)
+
+
+def in_other_words(answer: str, passages: Sequence[Passage]) -> list[str]:
+    """The claims that no passage's words support, and its figures do: for vectors to judge."""
+    known, words = _by_number(passages)
+    found = []
+    for block in _FENCE.split(answer):
+        if block.startswith("```"):
+            continue
+        for sentence, _ in _sentences(block):
+            plain = _MARK.sub("", sentence).strip()
+            if len(_telling(plain)) < _LEAST_WORDS or _support(plain, (), known, words):
+                continue
+            if any(_has_figures(plain, each) for each in passages):
+                found.append(plain)
+    return found
+
+
+def checked(answer: str, passages: Sequence[Passage], alike: Alike = NOBODY_ASKED) -> Checked:
     """The answer with numbers from 1 on, each behind a sentence that its passage supports."""
-    known = {each.number: each for each in passages}
-    words = {number: _words(f"{each.heading} {each.text}") for number, each in known.items()}
+    known, words = _by_number(passages)
     order: list[int] = []
     claims = supported = 0
     told: list[str] = []
@@ -68,7 +94,7 @@ def checked(answer: str, passages: Sequence[Passage]) -> Checked:
         for sentence, gap in _sentences(block):
             asked = [int(number) for number in _MARK.findall(sentence)]
             plain = _MARK.sub("", sentence)
-            found = _support(plain, asked, known, words)
+            found = _support(plain, asked, known, words) or _meant(plain, known, alike)
             if len(_telling(plain)) >= _LEAST_WORDS:
                 claims += 1
                 supported += found is not None
@@ -109,10 +135,9 @@ def _support(
     telling = _telling(sentence)
     if not telling:
         return next((number for number in asked if number in known), None)
-    figures = set(_FIGURE.findall(sentence))
 
     def share(number: int) -> float:
-        if not figures <= set(_FIGURE.findall(f"{known[number].heading} {known[number].text}")):
+        if not _has_figures(sentence, known[number]):
             return 0.0
         return len(telling & words[number]) / len(telling)
 
@@ -121,6 +146,30 @@ def _support(
             return number
     best = max(known, key=share, default=None)
     return best if best is not None and share(best) >= SUPPORTED_AT else None
+
+
+def _meant(sentence: str, known: Mapping[int, Passage], alike: Alike) -> int | None:
+    """The passage that says the same in other words."""
+    cosines = {
+        number: alike.cosines.get((sentence.strip(), number), -1.0)
+        for number, passage in known.items()
+        if _has_figures(sentence, passage)
+    }
+    best = max(cosines, key=lambda number: cosines[number], default=None)
+    return best if best is not None and cosines[best] >= alike.supported_at else None
+
+
+def _by_number(
+    passages: Sequence[Passage],
+) -> tuple[dict[int, Passage], dict[int, frozenset[str]]]:
+    known = {each.number: each for each in passages}
+    words = {number: _words(f"{each.heading} {each.text}") for number, each in known.items()}
+    return known, words
+
+
+def _has_figures(sentence: str, passage: Passage) -> bool:
+    there = set(_FIGURE.findall(f"{passage.heading} {passage.text}"))
+    return set(_FIGURE.findall(sentence)) <= there
 
 
 def _sentences(text: str) -> list[tuple[str, str]]:

@@ -251,7 +251,8 @@ class Answerer:
     ) -> Outcome:
         ended = await self._follow(turn, task, growing)
         if turn.passages and ended.state == "answered":
-            ended = verified(turn, ended, task.question.text, strictly=strictly)
+            asked = task.question.text
+            ended = await verified(self._support, turn, ended, asked, strictly=strictly)
         if ended.wanted is not None:
             await self._take(turn, "presses", 1)
             await self._recorder.asked(turn, ended.wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from agents.citations import NOBODY_ASKED, Alike
 from agents.errors import BackendError
 from agents.ports import Embedder
 from bot.settings import Settings, SettingsError
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 PACKAGED = "embedded"
 FILE = "knowledge.sqlite"
+SAME = 0.855  # of the packaged embedder; tests/knowledge/test_citations.py has the pairs
 _RERANKED = 4  # times as many passages are put in order as are wanted
 _ALL_WORDS, _ALLOWANCE = 0.99, 0.05
 
@@ -55,6 +57,7 @@ class Found(NamedTuple):
     cosine: float
     coverage: float
     is_answerable: bool
+    vectors: tuple[tuple[float, ...], ...] = ()  # of the passages, in their order
 
 
 class Knowledge:
@@ -68,10 +71,12 @@ class Knowledge:
         *,
         is_local: bool = True,
         rerank: Rerank | None = None,
+        alike: float = SAME,
     ) -> None:
-        """`is_local`: questions are embedded on this machine. `rerank` orders what was found."""
+        """`is_local`: questions are embedded on this machine. `rerank` orders what was found;
+        `alike` is the cosine from which a claim means what a passage says."""
         self._index, self._embedder, self._bar = index, embedder, bar
-        self._rerank = rerank
+        self._rerank, self._alike = rerank, alike
         self.is_local = is_local
 
     async def search(
@@ -97,9 +102,26 @@ class Knowledge:
                 for n, hit in enumerate(hits, start=1)
             )
             is_there = self._bar.is_reached(answerable.cosine, answerable.coverage)
-            return Found(passages, answerable.cosine, answerable.coverage, is_there)
+            vectors = tuple(hit.vector for hit in hits)
+            return Found(passages, answerable.cosine, answerable.coverage, is_there, vectors)
 
         return await asyncio.to_thread(look)
+
+    async def alike(
+        self, sentences: Sequence[str], vectors: Mapping[int, Sequence[float]]
+    ) -> Alike:
+        """How near each sentence comes to each passage; nothing while the embedder is away."""
+        try:
+            told = await self._embedder.embed(sentences, "passage")
+        except BackendError as error:
+            log.warning("knowledge.embedder_down", why=error.detail)
+            return NOBODY_ASKED
+        cosines = {
+            (sentence, number): _cosine(mine, theirs)
+            for sentence, mine in zip(sentences, told, strict=True)
+            for number, theirs in vectors.items()
+        }
+        return Alike(cosines, self._alike)
 
 
 def _is_local(settings: Settings) -> bool:
@@ -121,6 +143,10 @@ def reranker_of(settings: Settings) -> Rerank | None:
 
 def bar_of(settings: Settings) -> Bar:
     return Bar(settings.knowledge.nearness, settings.knowledge.words)
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=False)) if other else -1.0
 
 
 def knowledge_file(settings: Settings) -> Path:
@@ -163,6 +189,7 @@ async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge | None]:
             bar_of(settings),
             is_local=_is_local(settings),
             rerank=reranker_of(settings),
+            alike=settings.knowledge.alike,
         )
     finally:
         await embedder.aclose()

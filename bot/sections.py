@@ -291,6 +291,7 @@ class KnowledgeSection(Section):
 
     nearness: float = Field(default=0.87, ge=-1, le=1)
     words: float = Field(default=0.45, ge=0, le=1)
+    alike: float = Field(default=0.855, ge=-1, le=1)  # of a claim and a passage that mean the same
     rerank: str = Field(default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 

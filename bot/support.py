@@ -14,7 +14,14 @@ import msgspec
 
 from adapters.chat.safe_text import visible
 from adapters.chat.sentences import mark, say
-from agents.citations import SUPPORTED_AT, Checked, checked, quoted
+from agents.citations import (
+    NOBODY_ASKED,
+    SUPPORTED_AT,
+    Checked,
+    checked,
+    in_other_words,
+    quoted,
+)
 from agents.events import PlanEnded
 from agents.turns import Text, Turn
 from bot.channels import SupportRule
@@ -61,11 +68,12 @@ class Support(NamedTuple):
             found = await self._search(turn, query, limit)
             known = {(each.heading, each.text): each for each in turn.passages}
             told: list[Passage] = []
-            for each in found.passages:
+            for each, vector in zip(found.passages, found.vectors, strict=True):
                 kept = known.get((each.heading, each.text))
                 if kept is None:
                     kept = msgspec.structs.replace(each, number=len(turn.passages) + 1)
                     turn.passages.append(kept)
+                    turn.vectors[kept.number] = vector
                 told.append(kept)
             return told
 
@@ -113,17 +121,23 @@ def query_of(question: Turn, before: Sequence[Turn]) -> str:
     return " ".join((text[:_ASKED_CHARS], seen[:_SEEN_CHARS])).strip()[:_ASKED_CHARS] or "?"
 
 
-def verified(turn: RunningTurn, ended: PlanEnded, asked: str, *, strictly: bool) -> PlanEnded:
+async def verified(
+    support: Support | None, turn: RunningTurn, ended: PlanEnded, asked: str, *, strictly: bool
+) -> PlanEnded:
     """The answer with citations that hold and links that are known. `strictly`: one that mostly
     does not hold is given in the documents' own words instead."""
-    answer = checked(_known_links(ended.text, turn.passages), turn.passages)
+    said = _known_links(ended.text, turn.passages)
+    alike = NOBODY_ASKED
+    if support is not None and (claims := in_other_words(said, turn.passages)):
+        alike = await support.knowledge.alike(claims, turn.vectors)
+    answer = checked(said, turn.passages, alike)
     notes = ended.notes
     if strictly and (not answer.cited or answer.share < SUPPORTED_AT):
         answer, notes = quoted(asked, turn.passages), (*notes, QUOTED)
     text = f"{answer.text}{_sources(answer, turn.locale)}"
-    *said, last = ended.turns
+    *before, last = ended.turns
     told = msgspec.structs.replace(last, parts=(Text(text),))
-    return msgspec.structs.replace(ended, text=text, notes=notes, turns=(*said, told))
+    return msgspec.structs.replace(ended, text=text, notes=notes, turns=(*before, told))
 
 
 async def searched(support: Support, turn: RunningTurn, query: str) -> None:

@@ -273,11 +273,29 @@ class KnowledgeIndex:
             title, url, name, heading, text, source_id = row[1:]
             label = allowed[source_id]
             hits.append(
-                Hit(chunk_id, title, url, name, heading, text, label, ranked[chunk_id], cosine)
+                Hit(
+                    chunk_id,
+                    title,
+                    url,
+                    name,
+                    heading,
+                    text,
+                    label,
+                    ranked[chunk_id],
+                    cosine,
+                    self._vector(chunk_id),
+                )
             )
             if len(hits) == limit:
                 break
         return hits
+
+    def _vector(self, chunk_id: int) -> tuple[float, ...]:
+        """Of the passage, as it was when the vectors were read; empty for a newer one."""
+        at = int(np.searchsorted(self._ids, chunk_id))
+        if at >= len(self._ids) or self._ids[at] != chunk_id:
+            return ()
+        return tuple(map(float, self._matrix[at]))
 
     def _coverage(self, counts: Mapping[str, int], chunk_ids: Sequence[int]) -> float:
         """Of the words' weight (rare ones weigh most), what the passages hold."""

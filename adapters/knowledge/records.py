@@ -48,6 +48,7 @@ class Hit(NamedTuple):
     label: Label
     score: float
     cosine: float
+    vector: tuple[float, ...] = ()
 
 
 class Answerable(NamedTuple):

@@ -204,3 +204,15 @@ async def test_who_asks_the_room_is_not_told_of_a_limit(
     await talk.turn_ended("over the day's limit")
 
     assert len(person.slack.posted(person.channel, ts)) == 1
+
+
+async def test_an_answer_in_another_language_than_its_document_holds_too(
+    slack_conversation: Conversation,
+) -> None:
+    talk = slack_conversation
+    talk.model.says("Sie haben 28 Tage Urlaub im Jahr [1]. Dazu kommt ein Firmenwagen [1].")
+    said = await talk.ask("How many days of vacation do I have?")
+
+    assert "28 Tage Urlaub im Jahr. [1]" in said.replace(" [1].", ". [1]")
+    assert "Firmenwagen [1]" not in said.replace(". [1]", " [1]")
+    assert "https://handbook.example.org/vacation.md" in said

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.citations import checked, quoted
+from adapters.models.embedders import load_packaged
+from agents.citations import Alike, checked, in_other_words, quoted
+from bot.knowledge import SAME
 from tools.contract import Passage
 
 VACATION = Passage(1, "Vacation", "Vacation", "Every employee has 28 days of vacation a year.")
@@ -75,3 +77,42 @@ def test_nothing_of_the_words_is_lost(answer: str) -> None:
     found = checked(answer, BOTH)
     plain = re.compile(r"\[\d{1,3}\]|\s+")
     assert plain.sub("", found.text) == plain.sub("", answer)
+
+
+SAME_ELSEWHERE = [
+    (0, "Sie haben 28 Tage Urlaub im Jahr."),
+    (0, "Chaque employé a 28 jours de vacances par an."),
+    (1, "Das neue Passwort kommt per SMS."),
+    (1, "Wählen Sie VPN und drücken Sie auf Reset."),
+]
+NOT_THERE = [
+    "Sie bekommen zusätzlich einen Firmenwagen.",
+    "Das Passwort wird per Post geschickt.",
+    "Vacation is only for managers.",
+    "Please email your password to the help desk.",
+    "Sie haben 30 Tage Urlaub im Jahr.",
+]
+
+
+async def test_what_a_passage_says_in_another_language_is_told_from_what_it_does_not_say() -> None:
+    embedder = await load_packaged()
+    passages = await embedder.embed([f"{each.heading}\n{each.text}" for each in BOTH], "passage")
+    claims = [text for _, text in SAME_ELSEWHERE] + NOT_THERE
+    vectors = await embedder.embed(claims, "passage")
+    cosines = {
+        (claim, each.number): sum(a * b for a, b in zip(mine, theirs, strict=True))
+        for claim, mine in zip(claims, vectors, strict=True)
+        for each, theirs in zip(BOTH, passages, strict=True)
+    }
+    alike = Alike(cosines, SAME)
+    for place, claim in SAME_ELSEWHERE:
+        assert claim in in_other_words(claim, BOTH)
+        assert checked(claim, BOTH, alike).cited == (BOTH[place],), claim
+    for claim in NOT_THERE:
+        assert checked(claim, BOTH, alike).cited == (), claim
+
+
+def test_figures_must_stand_there_whatever_vectors_say() -> None:
+    claim = "Sie haben 30 Tage Urlaub im Jahr."
+    assert in_other_words(claim, BOTH) == []
+    assert checked(claim, BOTH, Alike({(claim, 1): 1.0}, SAME)).cited == ()
