@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -112,3 +112,10 @@ async def bot_process(
         yield process
     finally:
         await process.stop()
+        _end_server(folder / "data" / "redis" / "redis.pid")
+
+
+def _end_server(pid_file: Path) -> None:
+    """The server of a bot that was killed and not started again: nobody else would end it."""
+    with suppress(OSError, ValueError):
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
