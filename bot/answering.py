@@ -203,6 +203,7 @@ class Answerer:
             return await self._worked_out(turn, task, growing, read)
         growing.activity(Activity(SEARCH, "done"))
         if not found.is_answerable and not read.images and not task.resume:
+            self._metrics.supported("not there", claims=0, held=0)
             text = support.not_there(turn, found)
             said = (task.question, turn.said(text))
             return Outcome(Ending("answered", NOT_THERE), text, read.refusals, said)
@@ -252,7 +253,9 @@ class Answerer:
         ended = await self._follow(turn, task, growing)
         if turn.passages and ended.state == "answered":
             asked = task.question.text
-            ended = await verified(self._support, turn, ended, asked, strictly=strictly)
+            ended = await verified(
+                self._support, turn, ended, asked, strictly=strictly, metrics=self._metrics
+            )
         if ended.wanted is not None:
             await self._take(turn, "presses", 1)
             await self._recorder.asked(turn, ended.wanted)

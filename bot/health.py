@@ -28,6 +28,9 @@ _ROUTE_STATES = {"closed": 0, "half_open": 1, "open": 2, "retired": 3}
 _SIGN_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 
 
+Came = Literal["cited", "quoted", "uncited", "not there"]  # of a question put to the documents
+
+
 class Metrics:
     """The bot's figures, in a registry of their own. Labels are never user text or ids."""
 
@@ -48,6 +51,14 @@ class Metrics:
         self._spent = self._counter("budget_tokens", "Tokens counted against budgets.")
         self._calls = self._counter("tool_calls", "Tool calls by tool and end.", "tool", "end")
         self._rated = self._counter("feedback", "Ratings and texts about answers.", "kind")
+        self._claims = self._counter(
+            "support_claims",
+            "Claims of answers from documents, by whether a passage holds.",
+            "held",
+        )
+        self._looked = self._counter(
+            "support_answers", "Questions put to the documents, by what came of them.", "came"
+        )
         self._denied = self._counter("events_denied", "Events admission refused.", "adapter")
         self._routes = Gauge(
             "route_state",
@@ -82,6 +93,11 @@ class Metrics:
 
     def rated(self, kind: Literal["up", "down", "text"]) -> None:
         self._rated.labels(kind).inc()
+
+    def supported(self, came: Came, *, claims: int, held: int) -> None:
+        self._looked.labels(came).inc()
+        self._claims.labels("yes").inc(held)
+        self._claims.labels("no").inc(claims - held)
 
     def denied(self, adapter: str) -> None:
         self._denied.labels(adapter).inc()

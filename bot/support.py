@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from adapters.chat.safe_text import visible
 from adapters.chat.sentences import mark, say
@@ -25,11 +26,14 @@ from agents.citations import (
 from agents.events import PlanEnded
 from agents.turns import Text, Turn
 from bot.channels import SupportRule
+from bot.health import Came, Metrics
 from bot.knowledge import Found, Knowledge
 from bot.running import RunningTurn
 from tools.builtin.knowledge import PASSAGES
 from tools.contract import KnowledgeSearch, Passage, ToolCall, ToolError
 from tools.labels import audience_of
+
+log = structlog.get_logger(__name__)
 
 SEARCH = "search_knowledge"
 NOT_THERE = "not in the documents"  # the reason of such a turn's end
@@ -122,7 +126,13 @@ def query_of(question: Turn, before: Sequence[Turn]) -> str:
 
 
 async def verified(
-    support: Support | None, turn: RunningTurn, ended: PlanEnded, asked: str, *, strictly: bool
+    support: Support | None,
+    turn: RunningTurn,
+    ended: PlanEnded,
+    asked: str,
+    *,
+    strictly: bool,
+    metrics: Metrics,
 ) -> PlanEnded:
     """The answer with citations that hold and links that are known. `strictly`: one that mostly
     does not hold is given in the documents' own words instead."""
@@ -131,8 +141,12 @@ async def verified(
     if support is not None and (claims := in_other_words(said, turn.passages)):
         alike = await support.knowledge.alike(claims, turn.vectors)
     answer = checked(said, turn.passages, alike)
-    notes = ended.notes
-    if strictly and (not answer.cited or answer.share < SUPPORTED_AT):
+    notes, held = ended.notes, round(answer.share * answer.claims)
+    is_replaced = strictly and (not answer.cited or answer.share < SUPPORTED_AT)
+    came: Came = "quoted" if is_replaced else "cited" if answer.cited else "uncited"
+    metrics.supported(came, claims=answer.claims, held=held)
+    log.info("support.checked", turn=turn.turn_id, came=came, claims=answer.claims, held=held)
+    if is_replaced:
         answer, notes = quoted(asked, turn.passages), (*notes, QUOTED)
     text = f"{answer.text}{_sources(answer, turn.locale)}"
     *before, last = ended.turns

@@ -69,6 +69,9 @@ async def test_a_claim_that_the_documents_contradict_is_replaced_by_their_words(
     assert "35" not in said
     assert "28 days of vacation a year" in said
     assert "the model's answer did not hold" in said
+    figures = slack_conversation.bot.metrics.exposition().decode()
+    assert 'firstline_support_answers_total{came="quoted"} 1.0' in figures
+    assert 'firstline_support_claims_total{held="no"} 1.0' in figures
 
 
 async def test_a_link_that_no_document_has_loses_its_address(
