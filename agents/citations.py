@@ -94,6 +94,9 @@ def checked(answer: str, passages: Sequence[Passage], alike: Alike = NOBODY_ASKE
         for sentence, gap in _sentences(block):
             asked = [int(number) for number in _MARK.findall(sentence)]
             plain = _MARK.sub("", sentence)
+            if plain.lstrip().startswith("#"):  # a heading claims nothing
+                told.append(plain + gap)
+                continue
             found = _support(plain, asked, known, words) or _meant(plain, known, alike)
             if len(_telling(plain)) >= _LEAST_WORDS:
                 claims += 1
@@ -103,7 +106,9 @@ def checked(answer: str, passages: Sequence[Passage], alike: Alike = NOBODY_ASKE
                 continue
             if found not in order:
                 order.append(found)
-            told.append(f"{plain.rstrip()} [{order.index(found) + 1}]{gap}")
+            is_row = plain.lstrip().startswith("|")  # a mark behind it would be one cell more
+            mark = "" if is_row else f" [{order.index(found) + 1}]"
+            told.append(f"{plain.rstrip()}{mark}{gap}")
     cited = tuple(known[number] for number in order)
     return Checked("".join(told).strip(), cited, supported / claims if claims else 1.0, claims)
 

@@ -44,6 +44,16 @@ def test_a_citation_stands_where_its_passage_says_so(
     assert [each.number for each in found.cited] == cited
 
 
+def test_tables_and_headings_keep_their_form() -> None:
+    table = (
+        "# Vacation days\n\n| who | days of vacation |\n| --- | --- |\n| every employee | 28 days |"
+    )
+    found = checked(table, BOTH)
+
+    assert found.text == table
+    assert found.cited == (VACATION,)
+
+
 def test_the_share_counts_claims_and_not_small_talk() -> None:
     found = checked(
         "Sure! You have 28 days of vacation a year. The kitchen serves lobster on Mondays.", BOTH
