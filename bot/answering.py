@@ -39,7 +39,6 @@ from bot.support import (
     SEARCH,
     Support,
     first_call,
-    query_of,
     searched,
     verified,
 )
@@ -194,7 +193,6 @@ class Answerer:
         read: ReadAttachments,
     ) -> Outcome:
         """Looked up before the model is asked: what the documents don't hold, it is not asked."""
-        query = query_of(task.question, task.history)
         growing.activity(Activity(SEARCH, "running"))
         try:
             found = turn.found or await support.look_up(turn, task.question, task.history)
@@ -208,8 +206,8 @@ class Answerer:
             said = (task.question, turn.said(text))
             return Outcome(Ending("answered", NOT_THERE), text, read.refusals, said)
         growing.holds_text = True  # nobody reads what was not checked
-        await searched(support, turn, query)
-        task = replace(task, first=(first_call(query),))
+        await searched(support, turn, turn.query)
+        task = replace(task, first=(first_call(turn.query),))
         return await self._worked_out(turn, task, growing, read, strictly=found.is_answerable)
 
     async def _go_on(self, turn: RunningTurn, pressed: Pressed, growing: GrowingReply) -> Outcome:

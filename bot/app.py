@@ -17,6 +17,7 @@ from adapters.chat.types import AdapterError, ChatAdapter, Message
 from adapters.decoding.sandbox import Sandbox
 from agents.budget import Budget
 from agents.planner import PlanLimits, Planner
+from agents.rewriting import Rewriter
 from agents.routing import Router
 from agents.summary import Summarizer
 from agents.vision import Eyes
@@ -139,7 +140,14 @@ class Bot:
         )
         self._rule_of = rule_of = support_of(settings.channels, settings.channel_defaults)
         self._support = (
-            Support(knowledge, rule_of, self._errands.hand_overs.has_team) if knowledge else None
+            Support(
+                knowledge,
+                rule_of,
+                self._errands.hand_overs.has_team,
+                Rewriter(router) if settings.roles.small else None,
+            )
+            if knowledge
+            else None
         )
         toolbox = toolbox_of(settings, more_tools, with_knowledge=knowledge is not None)
         self._runner = None if role == "intake" else self._turn_runner(commands, toolbox, ended)

@@ -56,6 +56,7 @@ class RunningTurn:
         self.passages: list[Passage] = []  # of documents, by the numbers the answer cites
         self.took: set[str] = set()  # of the day's limits, before anything was shown
         self.vectors: dict[int, tuple[float, ...]] = {}  # of the passages, by their numbers
+        self.query = ""  # what was looked for in the documents
         self.looked_up: dict[str, Found] = {}  # by query
         self.found: Found | None = None  # what was looked up before anything was shown
         self.posted = dict(self.claim.posted)  # message ids of the parts that are out

@@ -24,6 +24,7 @@ from agents.citations import (
     quoted,
 )
 from agents.events import PlanEnded
+from agents.rewriting import Rewriter
 from agents.turns import Text, Turn
 from bot.channels import SupportRule
 from bot.health import Came, Metrics
@@ -40,6 +41,7 @@ NOT_THERE = "not in the documents"  # the reason of such a turn's end
 _ASKED_CHARS = 300
 _SEEN_CHARS = 200
 _FOLLOW_UP_WORDS = 4  # a shorter question is taken together with the one before it
+_MAY_FOLLOW_WORDS = 12
 _NEAREST = 3
 _WORDS = re.compile(r"\w+")
 _LINK = re.compile(r"\[([^\]\n]{1,300})\]\((\S{1,2000}?)\)")
@@ -56,14 +58,23 @@ class Support(NamedTuple):
     knowledge: Knowledge
     rule_of: Callable[[str], SupportRule]
     can_call: Callable[[str], bool]  # whether a tenant has a team that can be called
+    rewriter: Rewriter | None = None  # of follow-ups, where the operator named a small model
 
     def topics(self, turn: RunningTurn) -> tuple[str, ...]:
         """The sets that answers here rest on; empty: the model may search, and need not."""
         return self.rule_of(turn.claim.lease.key.channel).topics
 
     async def look_up(self, turn: RunningTurn, question: Turn, before: Sequence[Turn]) -> Found:
-        """What the documents hold of the question; raises `ToolError`."""
-        return await self._search(turn, query_of(question, before), PASSAGES)
+        """What the documents hold of the question; `turn.query` is what was looked for. Raises
+        `ToolError`."""
+        turn.query = query_of(question, before)
+        if self.rewriter is not None and before and _may_follow(question.text):
+            terms = turn.terms
+            rewritten = await self.rewriter.stand_alone(
+                question.text, before, local_only=terms.local_only, allowance=terms.allowance
+            )
+            turn.query = rewritten or turn.query
+        return await self._search(turn, turn.query, PASSAGES)
 
     def searcher(self, turn: RunningTurn) -> KnowledgeSearch:
         """The tool's search: its passages are kept with the turn, and numbered through it."""
@@ -123,6 +134,11 @@ def query_of(question: Turn, before: Sequence[Turn]) -> str:
         text = " ".join((*earlier[-1:], text))
     seen = " ".join(image.seen for image in question.images if image.seen)
     return " ".join((text[:_ASKED_CHARS], seen[:_SEEN_CHARS])).strip()[:_ASKED_CHARS] or "?"
+
+
+def _may_follow(text: str) -> bool:
+    """Longer questions say themselves what they are about."""
+    return 0 < len(_WORDS.findall(text)) <= _MAY_FOLLOW_WORDS
 
 
 async def verified(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.models.scripted import Say
 from bot.channels import ChannelDefaults, SupportRule, support_of
 from bot.quotas import Spent
 from bot.testing.conversation import Conversation, OnDiscord, OnSlack
@@ -219,3 +220,41 @@ async def test_an_answer_in_another_language_than_its_document_holds_too(
     assert "28 Tage Urlaub im Jahr. [1]" in said.replace(" [1].", ". [1]")
     assert "Firmenwagen [1]" not in said.replace(". [1]", " [1]")
     assert "https://handbook.example.org/vacation.md" in said
+
+
+@pytest.fixture
+def with_small_model(firstline_settings: dict[str, Any]) -> None:
+    firstline_settings["roles.small"] = ["scripted"]
+
+
+async def test_a_follow_up_is_rewritten_by_the_small_model_where_one_is_named(
+    with_small_model: None, slack_conversation: Conversation
+) -> None:
+    talk = slack_conversation
+    talk.model.says("Every employee has 28 days of vacation a year [1].")
+    await talk.ask("How many days of vacation do I have?")
+    talk.model.says("Until when must I take unused vacation days?")
+    talk.model.says("Until the end of March of the next year [1].")
+    said = await talk.ask("And until when must I take those that are left over?")
+
+    assert "end of March" in said
+    rewriting, answering = talk.model.requests[1:]
+    told = rewriting.messages[-1].text
+    assert "Person: How many days of vacation do I have?" in told
+    assert "Last question: And until when" in told
+    looked_for = "\n".join(message.text for message in answering.messages)
+    assert "Until when must I take unused vacation days?" in looked_for
+
+
+@pytest.mark.parametrize("reply", ["", "x" * 400])
+async def test_a_rewriting_that_is_none_leaves_the_question_as_it_is(
+    with_small_model: None, slack_conversation: Conversation, reply: str
+) -> None:
+    talk = slack_conversation
+    talk.model.says("Every employee has 28 days of vacation a year [1].")
+    await talk.ask("How many days of vacation do I have?")
+    talk.model.replies(Say(reply))
+    talk.model.says("Choose VPN and press Reset [1].")
+    said = await talk.ask("How do I reset the VPN password?")
+
+    assert "https://handbook.example.org/vpn.md" in said
