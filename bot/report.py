@@ -18,6 +18,7 @@ from agents.turns import Turn
 from bot.settings import Settings
 from bot.stores import Stores, open_stores
 from bot.support import NOT_THERE
+from bot.turn import OWN_WORDS
 from tools.identity import ConversationKey
 
 _DAY_S = 24 * 3600.0
@@ -65,13 +66,10 @@ async def report_of(
         if said.kind in rated and said.at >= since:
             found = await memory.asked(ConversationKey.parse(said.conversation), said.turn_id)
             rated[said.kind] += [found] if found else []
-    states = Counter(each.state for each in closed if each.reason not in _OWN)
+    states = Counter(each.state for each in closed if each.reason not in OWN_WORDS)
     called = sum(each.reason == "hand_over" for each in closed)
     missing = tuple(_grouped(unanswered))
     return Report(tenant, days, states, called, missing, tuple(rated["down"]), tuple(rated["up"]))
-
-
-_OWN = frozenset({"command", "reminder", "notice", "hand_over"})
 
 
 class _Memory:

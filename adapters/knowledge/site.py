@@ -1,7 +1,7 @@
 """The pages of a site: those its sitemap names, else those its links lead to from where it began.
 
-Only below the address that was given, only what robots.txt allows, one page at a time and not
-faster than a person reads. A page that is there under many addresses is read once.
+Only below the address that was given, only what robots.txt allows, one page at a time and with a
+pause between two. A page that is there under many addresses is read once.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.models.scripted import Say
-from bot.channels import ChannelDefaults, SupportRule, support_of
-from bot.quotas import Spent
+from bot.channels import ChannelDefaults, support_of
 from bot.testing.conversation import Conversation, OnDiscord, OnSlack
 from bot.testing.discord import DiscordTwin
 from tests.knowledge.handbook import read_handbook
@@ -143,11 +142,15 @@ async def test_a_short_follow_up_is_looked_up_with_the_question_before_it(
     assert "Sources" in said
 
 
+@pytest.fixture
+def switched_off(firstline_settings: dict[str, Any]) -> None:
+    firstline_settings["channel_defaults.mode"] = "off"
+
+
 async def test_the_bot_is_silent_where_it_is_switched_off(
-    slack_conversation: Conversation,
+    switched_off: None, slack_conversation: Conversation
 ) -> None:
     talk = slack_conversation
-    talk.bot._rule_of = lambda channel: SupportRule((), "off")
     before = len(talk.person.replies())
     await talk.person.say("How many days of vacation do I have?")
     await asyncio.wait_for(talk.turn_ended("switched off here"), 20)
@@ -176,12 +179,16 @@ async def test_a_conversation_that_stays_here_is_looked_up_nowhere_else(
     assert asked == []
 
 
+@pytest.fixture
+def with_persona(firstline_settings: dict[str, Any]) -> None:
+    firstline_settings["channel_defaults.persona"] = "You are the help desk of Example Ltd."
+    firstline_settings["channel_defaults.answer_in"] = "de"
+
+
 async def test_a_channel_has_a_persona_and_a_language_of_its_own(
-    slack_conversation: Conversation,
+    with_persona: None, slack_conversation: Conversation
 ) -> None:
     talk = slack_conversation
-    rule = SupportRule((), "mention", "You are the help desk of Example Ltd. Answer in German.")
-    talk.bot._rule_of = lambda channel: rule
     talk.model.says("28 Tage [1].")
     await talk.ask("How many days of vacation do I have?")
 
@@ -194,16 +201,18 @@ def test_the_language_of_answers_is_told_to_the_model() -> None:
     assert rule.persona == "Be brief. Answer in German."
 
 
+@pytest.fixture
+def one_turn_a_day(firstline_settings: dict[str, Any]) -> None:
+    firstline_settings["budget.turns_per_user_day"] = 1
+
+
 async def test_who_asks_the_room_is_not_told_of_a_limit(
-    slack_conversation: Conversation,
+    one_turn_a_day: None, slack_conversation: Conversation
 ) -> None:
     talk, person = slack_conversation, slack_conversation.person
     assert isinstance(person, OnSlack)
-
-    async def spent(*args: object) -> None:
-        raise Spent("No more questions today for you.")
-
-    talk.bot._runner._answerer._quotas.take = spent  # type: ignore[union-attr,method-assign]
+    talk.model.says("Every employee has 28 days of vacation a year [1].")
+    await talk.ask("How many days of vacation do I have?")
     ts = await person.slack.say(person.user, person.channel, "How do I reset the VPN password?")
     await talk.turn_ended("over the day's limit")
 
